@@ -1,0 +1,76 @@
+/**
+ * The recipe: what the user asked for, as plain data (JSON or YAML; schema in recipe-schema.ts). A mode such as `q4` is
+ * nothing but a recipe in presets.ts. Rules are tried in order and the first that matches a use of a weight decides;
+ * a weight that no rule matches is kept.
+ */
+
+import type { DType } from '../core/dtype.ts';
+
+/** Scheme of one weight: which form it takes in the file. The names of `as` are those of the operator forms. */
+export type Scheme =
+  | { readonly as: 'keep' }
+  | {
+      readonly as: 'matmul-nbits';
+      readonly bits: 2 | 4 | 8;
+      readonly blockSize: 16 | 32 | 64 | 128 | 256;
+      readonly symmetric: boolean;
+      /** 0 = computed in the activation's type; 4 = activations rounded to int8 (approximate, fast on CPU). */
+      readonly accuracyLevel: 0 | 1 | 2 | 3 | 4;
+    }
+  | { readonly as: 'bnb4'; readonly codebook: 'nf4' | 'fp4'; readonly blockSize: 16 | 32 | 64 | 128 | 256 }
+  | {
+      /** DynamicQuantizeLinear + MatMulInteger / ConvInteger / DynamicQuantizeLSTM. */
+      readonly as: 'dynamic-int8';
+      /** auto: uint8 where the graph has any Conv, GroupQueryAttention or MultiHeadAttention, else int8. */
+      readonly weightType: 'int8' | 'uint8' | 'auto';
+      readonly perChannel: boolean;
+      readonly reduceRange: boolean;
+    }
+  | {
+      /** Weight-only DequantizeLinear in front of any operator. */
+      readonly as: 'qdq';
+      readonly type: 'int4' | 'uint4' | 'int8' | 'uint8';
+      readonly granularity: 'tensor' | 'channel' | 'block';
+      readonly blockSize: number;
+    }
+  | {
+      /** Stored in a narrower float and cast back; f8 types carry scales. */
+      readonly as: 'cast';
+      readonly type: Extract<
+        DType,
+        'f16' | 'bf16' | 'f8_e4m3fn' | 'f8_e5m2' | 'f8_e4m3fnuz' | 'f8_e5m2fnuz'
+      >;
+      readonly scale: 'none' | 'tensor' | 'channel';
+    }
+  | {
+      readonly as: 'gather-block';
+      readonly bits: 4 | 8;
+      readonly blockSize: 16 | 32 | 64 | 128 | 256;
+      readonly symmetric: boolean;
+    };
+
+/** Which uses of weights a rule speaks of; every given condition must hold. Patterns are globs (`*`, `?`, `**`). */
+export interface Match {
+  readonly tensor?: string | readonly string[] | undefined;
+  readonly node?: string | readonly string[] | undefined;
+  readonly opType?: string | readonly string[] | undefined;
+  /** Fewest elements. */
+  readonly minElements?: number | undefined;
+}
+
+export interface Rule {
+  readonly match: Match;
+  readonly scheme: Scheme;
+}
+
+export interface Recipe {
+  /** Mode name, e.g. `q4`; names the output file's suffix unless `suffix` is given. */
+  readonly name: string;
+  readonly description?: string | undefined;
+  /** Suffix of the file in the layout of transformers.js, e.g. `_q4`, `_quantized`. */
+  readonly suffix?: string | undefined;
+  readonly rules: readonly Rule[];
+  readonly exclude?: Match | readonly Match[] | undefined;
+  /** Runs after the rules: the whole graph in half precision (onnx.md 1b). */
+  readonly fp16?: { readonly keepIoTypes: boolean; readonly blockedOps?: readonly string[] | undefined } | undefined;
+}
