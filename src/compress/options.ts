@@ -1,0 +1,101 @@
+/** What can be asked of `compress`, and what it answers: plain data, the same for the library and the command line. */
+
+import type { RunOptions } from '../core/progress.ts';
+import type { Plan } from '../planning/plan.ts';
+import type { Recipe } from '../planning/recipe.ts';
+
+export type TargetName = 'onnxruntime-node' | 'onnxruntime-web' | 'transformers.js';
+
+export interface VerifyOptions {
+  /** Runs of each model for the timing; the median counts. Default 5. */
+  readonly runs?: number | undefined;
+  /** Fixed shapes for inputs whose dimensions are symbolic: input name → shape. */
+  readonly shapes?: Readonly<Record<string, readonly number[]>> | undefined;
+  /** Real inputs: input name → file (.npy, .json or raw little-endian). Others are synthesized, seeded. */
+  readonly inputs?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface CompressOptions extends RunOptions {
+  /** Mode names (`q4`) or whole recipes; one output each. */
+  readonly to: readonly (string | Recipe)[];
+  /**
+   * A file (one mode, one model file) or a folder. Default: beside the input as `<name>_<suffix>.onnx`; for a folder
+   * in the layout of transformers.js, its own `onnx/`.
+   */
+  readonly output?: string | undefined;
+  /** Default: onnxruntime-web and onnxruntime-node. */
+  readonly targets?: readonly TargetName[] | undefined;
+  /** Worker threads; default: all cores. 1 runs in this thread. */
+  readonly threads?: number | undefined;
+  /** Replace existing outputs. */
+  readonly force?: boolean | undefined;
+  readonly externalData?: 'auto' | 'always' | 'never' | undefined;
+  /** NaN and Inf among weights: refuse (default) or leave such a tensor as it is. */
+  readonly nonFinite?: 'error' | 'keep' | undefined;
+  /** Measure every weight's error while quantizing (SQNR, largest error). Costs a second pass over each tile. */
+  readonly measure?: boolean | undefined;
+  /** Run original and result in the target runtime. Default: where onnxruntime-node is installed. */
+  readonly verify?: boolean | VerifyOptions | undefined;
+  /** Make the plan and its exact sizes; write nothing. */
+  readonly dryRun?: boolean | undefined;
+}
+
+export interface WeightError {
+  readonly tensor: string;
+  readonly count: number;
+  readonly nonFinite: number;
+  /** dB; Infinity where the values are exact. Absent unless measured. */
+  readonly sqnr?: number | undefined;
+  readonly maxAbs?: number | undefined;
+}
+
+export interface OutputSimilarity {
+  readonly name: string;
+  readonly cosine: number;
+  /** dB. */
+  readonly sqnr: number;
+  readonly maxAbs: number;
+}
+
+export interface Verification {
+  readonly runtime: string;
+  readonly runtimeVersion: string;
+  readonly outputs: readonly OutputSimilarity[];
+  /** The worst of the outputs. */
+  readonly cosine: number;
+  readonly sqnr: number;
+  readonly msOriginal: number;
+  readonly msResult: number;
+  /** How the inputs came about, for people. */
+  readonly inputs: string;
+}
+
+/** One mode of one model file. */
+export interface ModeResult {
+  readonly mode: string;
+  /** The model file that was compressed. */
+  readonly input: string;
+  readonly inputBytes: number;
+  /** Model file first, then its data files. Empty in a dry run's file system, but named all the same. */
+  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  readonly bytes: number;
+  readonly plan: Plan;
+  readonly weights: readonly WeightError[];
+  /** SQNR over all measured weights, dB. */
+  readonly weightSqnr?: number | undefined;
+  readonly verification?: Verification | undefined;
+  readonly notes: readonly string[];
+}
+
+/** A mode that was asked for with others and does not suit the model, with the reason. */
+export interface SkippedMode {
+  readonly mode: string;
+  readonly input: string;
+  readonly reason: string;
+}
+
+export interface CompressionReport {
+  readonly results: readonly ModeResult[];
+  readonly skipped: readonly SkippedMode[];
+  readonly seconds: number;
+}
