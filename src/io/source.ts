@@ -9,6 +9,8 @@ export interface ByteSource {
   readonly name: string;
   /** Bytes. */
   readonly size: number;
+  /** Absolute path where this is a regular file on disk, which lets a worker thread open and read it by itself. */
+  readonly path?: string | undefined;
   /**
    * Fills `target` with the bytes at `offset`. Reads all of it or throws: E_TRUNCATED where the source ends
    * before, E_IO where reading fails. Never leaves stale bytes behind silently.
@@ -19,6 +21,8 @@ export interface ByteSource {
 
 export interface ByteSink {
   readonly name: string;
+  /** Absolute path of the (temporary) file on disk being written, which lets a worker thread write into it by itself. */
+  readonly path?: string | undefined;
   /** Writes all of `bytes` at `offset` (positions may come in any order), or throws E_NO_SPACE, E_IO, E_ACCESS. */
   write(offset: number, bytes: Uint8Array): Promise<void>;
   /** Makes the output appear under its final name, complete and flushed. */
