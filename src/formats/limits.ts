@@ -1,0 +1,45 @@
+/**
+ * Limits of what a file may make whittle hold in memory, in one place, each with its reason. They bound memory on
+ * hostile input; a real model that hits one can be opened with a larger value (`openOnnx(…, { limits })`).
+ *
+ * Source: reliability.md §5; measured sizes of published models (the largest graphs have about 10⁵ nodes).
+ */
+
+export interface Limits {
+  /**
+   * Bytes of the model file that are held in memory (names, node text, small tensors). The graph of a large
+   * language model needs 1 to 20 MiB.
+   */
+  readonly skeletonBytes: number;
+  /**
+   * Messages of all kinds. One empty message is 2 bytes in the file and about 250 in memory, so that the byte
+   * limit alone would let 10 MB become 1.5 GB.
+   */
+  readonly messages: number;
+  /** Repeated numbers and strings that are held as JavaScript values (16 to 32 bytes for one in the file). */
+  readonly elements: number;
+  /** Messages inside messages. The protobuf libraries of all runtimes stop at 100 too. */
+  readonly nesting: number;
+  /** Dimensions of a tensor. Runtimes go to 8 at most. */
+  readonly rank: number;
+  /** Size of one dimension: no file system holds a tensor that is longer. */
+  readonly dimension: number;
+  /** Bytes of one tensor that `readTensor` holds at once; larger ones are read in pieces through `tensorBytes`. */
+  readonly tensorBytes: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  skeletonBytes: 64 * 1024 * 1024,
+  messages: 1024 * 1024,
+  elements: 4 * 1024 * 1024,
+  nesting: 100,
+  rank: 8,
+  dimension: 2 ** 48,
+  tensorBytes: 2 * 1024 ** 3,
+};
+
+/**
+ * Tensor payloads up to this many bytes are held with the message; larger ones stay in the file. Small enough that
+ * thousands of them do not matter, large enough that shapes, scalars and biases need no second read.
+ */
+export const INLINE_BYTES = 4096;
