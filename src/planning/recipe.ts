@@ -36,10 +36,7 @@ export type Scheme =
   | {
       /** Stored in a narrower float and cast back; f8 types carry scales. */
       readonly as: 'cast';
-      readonly type: Extract<
-        DType,
-        'f16' | 'bf16' | 'f8_e4m3fn' | 'f8_e5m2' | 'f8_e4m3fnuz' | 'f8_e5m2fnuz'
-      >;
+      readonly type: Extract<DType, 'f16' | 'bf16' | 'f8_e4m3fn' | 'f8_e5m2' | 'f8_e4m3fnuz' | 'f8_e5m2fnuz'>;
       readonly scale: 'none' | 'tensor' | 'channel';
     }
   | {
@@ -72,5 +69,7 @@ export interface Recipe {
   readonly rules: readonly Rule[];
   readonly exclude?: Match | readonly Match[] | undefined;
   /** Runs after the rules: the whole graph in half precision (onnx.md 1b). */
-  readonly fp16?: { readonly keepIoTypes: boolean; readonly blockedOps?: readonly string[] | undefined } | undefined;
+  readonly fp16?:
+    | { readonly keepIoTypes: boolean; readonly blockedOps?: readonly string[] | undefined }
+    | undefined;
 }

@@ -1,0 +1,157 @@
+/**
+ * The modes as pure recipe data: what `--to q4` means is written here and nowhere else (docs/modes.md explains
+ * each). Settings follow the files of transformers.js where it has such files (onnx.md 1b). Weights below
+ * `MIN_ELEMENTS` are left alone: the nodes and names that a rewrite adds would outweigh what it saves.
+ */
+
+import { WhittleError } from '../errors.ts';
+import type { Recipe, Rule, Scheme } from './recipe.ts';
+import { nearest } from './suggest.ts';
+
+/** Fewest elements of a weight that presets touch: 4 KiB of f32 against about 1 KB of added graph. */
+export const MIN_ELEMENTS = 1024;
+
+/** Operators that only move elements: weights reach their real operator through them (silero's LSTM). */
+export const DATA_MOVEMENT_OPS = [
+  'Concat',
+  'Expand',
+  'Flatten',
+  'Identity',
+  'Reshape',
+  'Slice',
+  'Split',
+  'Squeeze',
+  'Transpose',
+  'Unsqueeze',
+] as const;
+
+const MATMUL_OPS = ['MatMul', 'Gemm'] as const;
+
+function nbits(bits: 2 | 4 | 8, symmetric: boolean, accuracyLevel: 0 | 4): Rule[] {
+  const scheme: Scheme = { as: 'matmul-nbits', bits, blockSize: 32, symmetric, accuracyLevel };
+  return [{ match: { opType: MATMUL_OPS, minElements: MIN_ELEMENTS }, scheme }];
+}
+
+function dynamicInt8(weightType: 'auto' | 'int8' | 'uint8'): Rule[] {
+  return [
+    {
+      match: { opType: ['MatMul', 'Gemm', 'Conv', 'LSTM', 'Gather'], minElements: MIN_ELEMENTS },
+      scheme: { as: 'dynamic-int8', weightType, perChannel: true, reduceRange: false },
+    },
+    {
+      // No integer operator exists for these: the weight is stored small and computed in float.
+      match: { opType: ['ConvTranspose', 'GRU', 'RNN', ...DATA_MOVEMENT_OPS], minElements: MIN_ELEMENTS },
+      scheme: { as: 'qdq', type: 'int8', granularity: 'tensor', blockSize: 0 },
+    },
+  ];
+}
+
+const WEIGHT_OPS = ['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'LSTM', 'GRU', 'RNN', ...DATA_MOVEMENT_OPS];
+
+const fp16 = { keepIoTypes: true } as const;
+
+const PRESETS = {
+  fp16: {
+    description: 'half precision everywhere; float32 inputs and outputs are kept',
+    suffix: '_fp16',
+    rules: [],
+    fp16,
+  },
+  q8: {
+    description: 'dynamic int8; uint8 weights where the graph has a Conv or fused attention',
+    suffix: '_quantized',
+    rules: dynamicInt8('auto'),
+  },
+  int8: { description: 'dynamic int8, signed weights', suffix: '_int8', rules: dynamicInt8('int8') },
+  uint8: { description: 'dynamic int8, unsigned weights', suffix: '_uint8', rules: dynamicInt8('uint8') },
+  q4: {
+    description: '4-bit MatMulNBits, blocks of 32, symmetric',
+    suffix: '_q4',
+    rules: nbits(4, true, 0),
+  },
+  q4f16: {
+    description: 'q4, then half precision everywhere else',
+    suffix: '_q4f16',
+    rules: nbits(4, true, 0),
+    fp16,
+  },
+  bnb4: {
+    description: '4-bit NormalFloat (MatMulBnb4), blocks of 64',
+    suffix: '_bnb4',
+    rules: [
+      {
+        match: { opType: MATMUL_OPS, minElements: MIN_ELEMENTS },
+        scheme: { as: 'bnb4', codebook: 'nf4', blockSize: 64 },
+      },
+    ],
+  },
+  q2: {
+    description: '2-bit MatMulNBits, blocks of 32, asymmetric',
+    suffix: '_q2',
+    rules: nbits(2, false, 4),
+  },
+  q2f16: {
+    description: 'q2, then half precision everywhere else',
+    suffix: '_q2f16',
+    rules: nbits(2, false, 4),
+    fp16,
+  },
+  fp8: {
+    description: 'weights stored as float8 e4m3 with a scale for each tensor, computed in the original type',
+    suffix: '_fp8',
+    rules: [
+      {
+        match: { opType: [...WEIGHT_OPS], minElements: MIN_ELEMENTS },
+        scheme: { as: 'cast', type: 'f8_e4m3fn', scale: 'tensor' },
+      },
+    ],
+  },
+  'int4-qdq': {
+    description: 'weight-only int4 behind DequantizeLinear: blocks of 32 for matrices, channels elsewhere',
+    suffix: '_int4_qdq',
+    rules: [
+      {
+        match: { opType: MATMUL_OPS, minElements: MIN_ELEMENTS },
+        scheme: { as: 'qdq', type: 'int4', granularity: 'block', blockSize: 32 },
+      },
+      {
+        match: { opType: [...WEIGHT_OPS], minElements: MIN_ELEMENTS },
+        scheme: { as: 'qdq', type: 'int4', granularity: 'channel', blockSize: 0 },
+      },
+    ],
+  },
+  'int8-qdq': {
+    description: 'weight-only int8 behind DequantizeLinear, a scale for each channel',
+    suffix: '_int8_qdq',
+    rules: [
+      {
+        match: { opType: [...WEIGHT_OPS], minElements: MIN_ELEMENTS },
+        scheme: { as: 'qdq', type: 'int8', granularity: 'channel', blockSize: 0 },
+      },
+    ],
+  },
+} as const satisfies Record<string, Omit<Recipe, 'name'>>;
+
+export type ModeName = keyof typeof PRESETS;
+
+/** Every mode, in the order in which tables list them. */
+export const MODE_NAMES = Object.keys(PRESETS).filter(isMode);
+
+export function isMode(name: string): name is ModeName {
+  return Object.hasOwn(PRESETS, name);
+}
+
+/** The recipe of a mode. E_USAGE, with the nearest name, where there is none. */
+export function presetRecipe(name: string): Recipe {
+  if (!isMode(name)) {
+    const near = nearest(name, MODE_NAMES);
+    throw new WhittleError('E_USAGE', `there is no mode ${name}`, {
+      expected: MODE_NAMES.join(', '),
+      hint:
+        near === undefined
+          ? 'Write a recipe file for anything else (docs/recipes.md).'
+          : `Did you mean ${near}?`,
+    });
+  }
+  return { name, ...PRESETS[name] };
+}
