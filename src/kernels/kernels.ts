@@ -14,7 +14,14 @@
 import type { DType } from '../core/dtype.ts';
 
 export type Rounding = 'halfEven' | 'halfAway' | 'floor';
-export type AnyArray = Float32Array | Float64Array | Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array;
+export type AnyArray =
+  | Float32Array
+  | Float64Array
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array;
 
 /** A bump allocator over kernel memory; every allocation is 16-byte aligned and zero-filled at creation of the arena. */
 export interface Arena {
@@ -59,7 +66,10 @@ export type BlockRule =
   | 'nbits'
   /** QDQ: as nbits, zero point added after rounding; signed codes when symmetric. */
   | 'qdq'
-  /** GatherBlockQuantized: true division, half even, zero point added before rounding. */
+  /**
+   * GatherBlockQuantized: true division, half even, zero point added before rounding. Symmetric codes are offset by
+   * 2^(bits−1), which is also their zero point (an INT4 tensor stores code ^ 8). f16: every step is rounded to f16.
+   */
   | 'gather';
 
 export interface BlockOptions {
@@ -130,7 +140,8 @@ export interface Kernels {
    * blockSize except in a tensor's last tile. Codes are written unpacked-to-packed straight into MatMulNBits order:
    * column c's block j at `packed[c · packedStride + (firstBlock + j) · blockSize·bits/8]`; scale of it at
    * `scales[c · scaleStride + firstBlock + j]`; zero point CODE, unpacked, one byte, at the same index of `zeroPoints`.
-   * Returns the non-finite count. Ragged tails follow onnx.md 3.1 (slots in the last used byte).
+   * Returns the non-finite count. Ragged tails follow onnx.md 3.1 (slots in the last used byte); `packed` still holds the
+   * earlier blocks of the column then. `zeroPoints` may be empty when symmetric (here and below).
    */
   quantizeColumnBlocks(
     tile: Float32Array,
@@ -199,5 +210,11 @@ export interface Kernels {
   unpackBits(packed: Uint8Array, bits: number, order: 'lowFirst' | 'highFirst', codes: Uint8Array): void;
 
   /** [rows, columns] → [columns, rows]; 1, 2 and 4 byte elements. */
-  transpose(source: Uint8Array, rows: number, columns: number, elementSize: 1 | 2 | 4, target: Uint8Array): void;
+  transpose(
+    source: Uint8Array,
+    rows: number,
+    columns: number,
+    elementSize: 1 | 2 | 4,
+    target: Uint8Array,
+  ): void;
 }

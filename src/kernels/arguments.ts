@@ -1,0 +1,151 @@
+/**
+ * Length checks shared by both backends, so that a wrong call fails in the same way in each and never writes outside
+ * its arrays. A failed check is a mistake of the caller inside the library or of a file's declared sizes.
+ */
+
+import { byteLength, type DType } from '../core/dtype.ts';
+import { WhittleError } from '../errors.ts';
+import type { BlockOptions } from './kernels.ts';
+
+/** Throws E_TENSOR_SIZE unless `actual` is at least `needed` elements. */
+export function requireLength(what: string, actual: number, needed: number): void {
+  if (actual >= needed) return;
+  throw new WhittleError('E_TENSOR_SIZE', `kernel argument '${what}' is too short`, {
+    expected: `at least ${needed} elements`,
+    found: `${actual} elements`,
+  });
+}
+
+function requireWhole(what: string, length: number, of: number): void {
+  if (Number.isSafeInteger(of) && (length === 0 || (of > 0 && length % of === 0))) return;
+  throw new WhittleError('E_TENSOR_SIZE', `kernel argument '${what}' is not a whole number of rows`, {
+    expected: `a multiple of ${of} elements`,
+    found: `${length} elements`,
+  });
+}
+
+function requireCount(what: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  throw new WhittleError('E_SHAPE', `kernel argument '${what}' is not a count`, {
+    expected: `an integer of at least ${least}`,
+    found: String(value),
+  });
+}
+
+export function checkPair(a: Float32Array, b: Float32Array): void {
+  requireLength('b', b.length, a.length);
+}
+
+export function checkConvert(
+  from: DType,
+  to: DType,
+  source: Uint8Array,
+  target: Uint8Array,
+  count: number,
+): void {
+  requireCount('count', count, 0);
+  requireLength('source', source.length, byteLength(from, count));
+  requireLength('target', target.length, byteLength(to, count));
+}
+
+export function checkColumns(values: number, columns: number, ...vectors: number[]): void {
+  requireCount('columns', columns, values === 0 ? 0 : 1);
+  requireWhole('values', values, columns);
+  for (const length of vectors) requireLength('vector of columns', length, columns);
+}
+
+function checkBlock(options: BlockOptions): void {
+  requireCount('blockSize', options.blockSize, 1);
+  if ((options.blockSize * options.bits) % 8 !== 0) {
+    throw new WhittleError('E_SHAPE', 'a block must fill whole bytes', {
+      expected: `a block size that is a multiple of ${8 / options.bits}`,
+      found: String(options.blockSize),
+    });
+  }
+}
+
+export function checkColumnBlocks(
+  tile: number,
+  rows: number,
+  columns: number,
+  options: BlockOptions,
+  packed: number,
+  packedStride: number,
+  scales: number,
+  scaleStride: number,
+  zeroPoints: number,
+  firstBlock: number,
+): void {
+  requireCount('rows', rows, 0);
+  requireCount('columns', columns, 0);
+  requireCount('firstBlock', firstBlock, 0);
+  checkBlock(options);
+  requireLength('tile', tile, rows * columns);
+  if (rows === 0 || columns === 0) return;
+  const end = firstBlock + Math.ceil(rows / options.blockSize);
+  const blockBytes = (options.blockSize * options.bits) / 8;
+  requireLength('packedStride', packedStride, columns > 1 ? end * blockBytes : 0);
+  requireLength('scaleStride', scaleStride, columns > 1 ? end : 0);
+  requireLength('packed', packed, (columns - 1) * packedStride + end * blockBytes);
+  requireLength('scales', scales, (columns - 1) * scaleStride + end);
+  if (zeroPoints > 0 || !options.symmetric) {
+    requireLength('zeroPoints', zeroPoints, (columns - 1) * scaleStride + end);
+  }
+}
+
+/** For blocks whose codes keep the order of the values; `blocks` is how many scales are written. */
+export function checkBlocks(
+  values: number,
+  count: number,
+  options: BlockOptions,
+  codes: number,
+  blocks: number,
+  scales: number,
+  zeroPoints: number,
+): void {
+  requireCount('rows × length', count, 0);
+  requireCount('blockSize', options.blockSize, 1);
+  requireLength('values', values, count);
+  requireLength('codes', codes, count);
+  requireLength('scales', scales, blocks);
+  if (zeroPoints > 0 || !options.symmetric) requireLength('zeroPoints', zeroPoints, blocks);
+}
+
+export function checkBnb4(values: number, blockSize: number, codes: number, absmax: number): void {
+  requireCount('blockSize', blockSize, 1);
+  requireLength('codes', codes, values);
+  requireLength('absmax', absmax, Math.ceil(values / blockSize));
+}
+
+export function checkBits(
+  codes: number,
+  bits: number,
+  order: 'lowFirst' | 'highFirst',
+  packed: number,
+): void {
+  requireCount('bits', bits, 1);
+  if (bits > (order === 'highFirst' ? 4 : 8)) {
+    throw new WhittleError('E_DTYPE', 'codes of this width cannot be packed', {
+      expected: order === 'highFirst' ? '1 to 4 bits' : '1 to 8 bits',
+      found: String(bits),
+    });
+  }
+  requireLength(
+    'packed',
+    packed,
+    order === 'highFirst' ? Math.ceil(codes / 2) : Math.ceil((codes * bits) / 8),
+  );
+}
+
+export function checkTranspose(
+  source: number,
+  rows: number,
+  columns: number,
+  elementSize: number,
+  target: number,
+): void {
+  requireCount('rows', rows, 0);
+  requireCount('columns', columns, 0);
+  requireLength('source', source, rows * columns * elementSize);
+  requireLength('target', target, rows * columns * elementSize);
+}
