@@ -4,7 +4,13 @@
  */
 
 import { WhittleError } from '../errors.ts';
-import { engineError, loadError, type MakeTensor, sessionOptions, wrapSession } from './onnxruntime-tensors.ts';
+import {
+  engineError,
+  loadError,
+  type MakeTensor,
+  sessionOptions,
+  wrapSession,
+} from './onnxruntime-tensors.ts';
 import type { Runtime } from './runtime.ts';
 
 const NAME = 'onnxruntime-node';

@@ -7,9 +7,9 @@
  */
 
 import { byteLength, type DType } from '../core/dtype.ts';
+import type { RunOptions } from '../core/progress.ts';
 import { elementCount, formatShape, type Shape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
-import type { RunOptions } from '../core/progress.ts';
 import type { RuntimeSession, RuntimeTensor, RuntimeValueInfo } from './runtime.ts';
 
 /** The engine's name of a type ↔ ours, and the array that its constructor wants. */
@@ -75,9 +75,13 @@ export function sessionOptions(options: { threads?: number | undefined; optimize
 export function toEngineTensor(name: string, tensor: RuntimeTensor, make: MakeTensor): EngineTensor {
   const row = TYPES.find(([, dtype]) => dtype === tensor.dtype);
   if (row === undefined) {
-    throw new WhittleError('E_UNSUPPORTED', `onnxruntime's JavaScript interface cannot carry ${tensor.dtype}`, {
-      tensor: name,
-    });
+    throw new WhittleError(
+      'E_UNSUPPORTED',
+      `onnxruntime's JavaScript interface cannot carry ${tensor.dtype}`,
+      {
+        tensor: name,
+      },
+    );
   }
   const count = elementCount(tensor.shape);
   const expected = count === undefined ? Number.NaN : byteLength(tensor.dtype, count);
@@ -103,9 +107,13 @@ function asArrayBuffer(bytes: Uint8Array): ArrayBuffer {
 export function fromEngineTensor(name: string, tensor: EngineTensor): RuntimeTensor {
   const row = TYPES.find(([type]) => type === tensor.type);
   if (row === undefined || !ArrayBuffer.isView(tensor.data)) {
-    throw new WhittleError('E_UNSUPPORTED', `the runtime returned a ${tensor.type} tensor, which is not carried`, {
-      tensor: name,
-    });
+    throw new WhittleError(
+      'E_UNSUPPORTED',
+      `the runtime returned a ${tensor.type} tensor, which is not carried`,
+      {
+        tensor: name,
+      },
+    );
   }
   const { buffer, byteOffset, byteLength: length } = tensor.data;
   return {
@@ -123,9 +131,13 @@ export function toValueInfo(info: EngineValueInfo): RuntimeValueInfo {
 
 function unknownType(info: EngineValueInfo): DType {
   if (info.isTensor && info.type === 'string') return 'string';
-  throw new WhittleError('E_UNSUPPORTED', `the model's ${info.name} is ${info.type ?? 'not a tensor'}, which is not carried`, {
-    tensor: info.name,
-  });
+  throw new WhittleError(
+    'E_UNSUPPORTED',
+    `the model's ${info.name} is ${info.type ?? 'not a tensor'}, which is not carried`,
+    {
+      tensor: info.name,
+    },
+  );
 }
 
 /** A dimension without name and value arrives as "" (node), or as -1 read as unsigned (web). */
@@ -135,7 +147,12 @@ function dimension(dim: number | string): number | string | null {
 }
 
 /** The session of either engine behind our interface. `file` names the model in errors. */
-export function wrapSession(file: string, engine: string, session: EngineSession, make: MakeTensor): RuntimeSession {
+export function wrapSession(
+  file: string,
+  engine: string,
+  session: EngineSession,
+  make: MakeTensor,
+): RuntimeSession {
   let open = true;
   return {
     inputs: session.inputMetadata.map(toValueInfo),
@@ -182,10 +199,14 @@ export function engineError(message: string, file: string, cause: unknown): Whit
 export function loadError(engine: string, cause: unknown): WhittleError {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   if (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') {
-    return new WhittleError('E_MISSING_PEER', `${engine} is not installed; it runs the models that are compared`, {
-      hint: `install it beside whittle: npm install ${engine} (or leave the proof out with --no-verify)`,
-      cause,
-    });
+    return new WhittleError(
+      'E_MISSING_PEER',
+      `${engine} is not installed; it runs the models that are compared`,
+      {
+        hint: `install it beside whittle: npm install ${engine} (or leave the proof out with --no-verify)`,
+        cause,
+      },
+    );
   }
   return new WhittleError('E_RUNTIME', `${engine} is installed but does not load`, {
     found: cause instanceof Error ? cause.message : String(cause),

@@ -6,7 +6,13 @@
  */
 
 import { WhittleError } from '../errors.ts';
-import { engineError, loadError, type MakeTensor, sessionOptions, wrapSession } from './onnxruntime-tensors.ts';
+import {
+  engineError,
+  loadError,
+  type MakeTensor,
+  sessionOptions,
+  wrapSession,
+} from './onnxruntime-tensors.ts';
 import type { Runtime, RuntimeLoadOptions, RuntimeSession } from './runtime.ts';
 
 const NAME = 'onnxruntime-web';
@@ -41,7 +47,8 @@ export function onnxruntimeWeb(settings: OnnxruntimeWebOptions = {}): Onnxruntim
     const { InferenceSession, Tensor, env } = await engine();
     const make: MakeTensor = (type, values, dims) => new Tensor(type, values, [...dims]);
     // Takes effect with the first session only. Node has no isolated pages: one thread there unless asked.
-    env.wasm.numThreads = options.threads ?? (typeof document === 'undefined' ? 1 : (env.wasm.numThreads ?? 0));
+    env.wasm.numThreads =
+      options.threads ?? (typeof document === 'undefined' ? 1 : (env.wasm.numThreads ?? 0));
     env.logLevel = 'fatal';
     try {
       const session = await InferenceSession.create(model, {
