@@ -1,0 +1,96 @@
+/**
+ * `npm run bench [-- kernels quantize start] [-- --compare bench/results/<file>.json]`
+ *
+ * Every figure is a ratio of two things measured in one run on one machine; seconds are printed for orientation only.
+ * Results are kept in bench/results/ (not in git) so that a later run can be compared with them.
+ */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { benchKernels } from './kernels.ts';
+import { benchQuantize } from './quantize.ts';
+import { benchStart } from './start.ts';
+
+const BENCHES = {
+  kernels: async () => ratios(await benchKernels()),
+  quantize: async () => numbers(await benchQuantize()),
+  start: async () => numbers(benchStart()),
+} as const;
+
+type BenchName = keyof typeof BENCHES;
+type Figures = Record<string, number>;
+
+const RESULTS = fileURLToPath(new URL('../../bench/results/', import.meta.url));
+
+function isBench(name: string): name is BenchName {
+  return Object.hasOwn(BENCHES, name);
+}
+
+function ratios(rows: Awaited<ReturnType<typeof benchKernels>>): Figures {
+  console.log('kernels: WebAssembly against the plain-TypeScript reference, one thread\n');
+  const figures: Figures = {};
+  for (const { name, ours, reference, ratio } of rows) {
+    console.log(
+      `  ${name.padEnd(44)} ${(ours / 1e6).toFixed(0).padStart(6)} M/s  ${(reference / 1e6).toFixed(1).padStart(7)} M/s  ${ratio.toFixed(1).padStart(5)}×`,
+    );
+    figures[name] = ratio;
+  }
+  return figures;
+}
+
+/** Flattens nested figures; the parts print their own tables. */
+function numbers(result: object, prefix = ''): Figures {
+  const figures: Figures = {};
+  for (const [key, value] of Object.entries(result)) {
+    if (typeof value === 'number') figures[prefix + key] = value;
+    else if (typeof value === 'object' && value !== null) Object.assign(figures, numbers(value, `${prefix}${key}.`));
+  }
+  if (prefix === '') {
+    for (const [key, value] of Object.entries(figures)) console.log(`  ${key.padEnd(44)} ${value.toFixed(3)}`);
+  }
+  return figures;
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { compare: { type: 'string' } },
+});
+const unknown = positionals.filter((name) => !isBench(name));
+if (unknown.length > 0) {
+  console.error(`No bench named ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}.`);
+  process.exit(2);
+}
+const chosen = positionals.length === 0 ? Object.keys(BENCHES) : positionals;
+const results: Record<string, Figures> = {};
+for (const name of chosen.filter(isBench)) {
+  console.log(`\n${name}`);
+  results[name] = await BENCHES[name]();
+}
+
+const report = {
+  date: new Date().toISOString(),
+  node: process.version,
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: cpus().length,
+  memoryGiB: Math.round(totalmem() / 2 ** 30),
+  results,
+};
+mkdirSync(RESULTS, { recursive: true });
+const path = `${RESULTS}${report.date.replaceAll(':', '-')}.json`;
+writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`);
+console.log(`\nKept in ${path}`);
+
+if (values.compare !== undefined) {
+  const before: typeof report = JSON.parse(readFileSync(values.compare, 'utf8'));
+  console.log(`\nAgainst ${values.compare} (${before.date}, ${before.cpu})`);
+  for (const [bench, figures] of Object.entries(results)) {
+    for (const [name, now] of Object.entries(figures)) {
+      const then = before.results[bench]?.[name];
+      if (then === undefined) continue;
+      const change = ((now / then - 1) * 100).toFixed(0);
+      console.log(`  ${`${bench}.${name}`.padEnd(54)} ${then.toFixed(3)} → ${now.toFixed(3)} (${change} %)`);
+    }
+  }
+}
