@@ -1,0 +1,206 @@
+/**
+ * Opens ONNX models: recognises the file, scans it, checks it, and says where the bytes of each tensor are.
+ *
+ * Nothing of a weight is read before it is asked for, so that a model of any size opens in milliseconds. Everything
+ * about the file is checked at opening except what needs data: external files are opened on first use.
+ */
+
+import { WhittleError } from '../../errors.ts';
+import { siblingsFrom } from '../../io/siblings-location.ts';
+import type { ByteSource, SiblingOpener } from '../../io/source.ts';
+import type { TensorBytes } from '../layout.ts';
+import { DEFAULT_LIMITS, type Limits } from '../limits.ts';
+import { externalReference, isExternal } from './external.ts';
+import { allGraphs, validateGraphs } from './graph.ts';
+import type { GraphProto, ModelProto, TensorProto } from './messages.ts';
+import { assertOnnx } from './model-sniff.ts';
+import { checkTensor, locateBytes, readBytes } from './model-tensors.ts';
+import { versionNotes } from './model-versions.ts';
+import { scanModel } from './scan.ts';
+import { findWeights, type Weight } from './weights.ts';
+
+export { cloneGraph, cloneModel, cloneNode, cloneTensor } from './model-clone.ts';
+export {
+  constantTensor,
+  findWeights,
+  isConstantNode,
+  type Weight,
+  type WeightUse,
+} from './weights.ts';
+export { type NameAllocator, normalizeConstants, pruneUnused, uniqueName } from './weights-normalize.ts';
+
+export interface OnnxModel extends AsyncDisposable {
+  /** As the user named it. */
+  readonly file: string;
+  readonly source: ByteSource;
+  readonly proto: ModelProto;
+  /** What the user should know: versions from the future, nodes out of order. */
+  readonly notes: readonly string[];
+  /** Whether the model, as read, keeps tensors in external data files. */
+  readonly hasExternalData: boolean;
+  weights(): Weight[];
+  /** Where the raw little-endian bytes are. @throws WhittleError E_DTYPE, E_TENSOR_SIZE, E_EXTERNAL_… */
+  tensorBytes(tensor: TensorProto): Promise<TensorBytes>;
+  /** The raw little-endian bytes. @throws WhittleError as `tensorBytes`, and E_LIMIT past 2 GiB */
+  readTensor(tensor: TensorProto): Promise<Uint8Array>;
+  /** Compares the checksums that external data declares. @throws WhittleError E_CHECKSUM */
+  verifyChecksums(): Promise<void>;
+  /** Closes the model and its data files. */
+  close(): Promise<void>;
+}
+
+export interface OpenOptions {
+  /** Opens external data. Default: the files in the folder of the model, where that is a path. */
+  readonly siblings?: SiblingOpener | undefined;
+  readonly limits?: Partial<Limits> | undefined;
+  /** Accept external data behind symbolic and hard links (download caches); only for folders that you trust. */
+  readonly followLinks?: boolean | undefined;
+}
+
+/**
+ * Opens a model by path or from a source. The model owns the source from then on, also where opening fails.
+ * @throws WhittleError for everything that is wrong with the file
+ */
+export async function openOnnx(input: string | ByteSource, options: OpenOptions = {}): Promise<OnnxModel> {
+  const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const source = typeof input === 'string' ? await openPath(input) : input;
+  try {
+    await assertOnnx(source);
+    const proto = await scanModel(source, limits);
+    const notes = checkModel(proto, source, limits);
+    const siblings = options.siblings ?? (await siblingsFor(input, options));
+    return createModel(source, proto, notes, siblings, limits);
+  } catch (error) {
+    await source.close();
+    throw error instanceof WhittleError ? error.with({ file: source.name }) : error;
+  }
+}
+
+async function openPath(path: string): Promise<ByteSource> {
+  const { openFile } = await import('../../io/file-source.ts');
+  return openFile(path);
+}
+
+async function siblingsFor(input: string | ByteSource, options: OpenOptions): Promise<SiblingOpener> {
+  if (typeof input !== 'string') return siblingsFrom(new Map(), input.name);
+  const { siblingsOf } = await import('../../io/siblings.ts');
+  return siblingsOf(input, { followLinks: options.followLinks });
+}
+
+function checkModel(proto: ModelProto, source: ByteSource, limits: Limits): string[] {
+  const file = source.name;
+  if (proto.graph === undefined) {
+    throw new WhittleError('E_NOT_A_MODEL', 'the file holds no graph', {
+      file,
+      expected: 'an ONNX model',
+      hint: 'Check that this is the model and not another protobuf file.',
+    });
+  }
+  for (const tensor of allTensors(proto)) checkTensor(tensor, file, limits);
+  return [...versionNotes(proto), ...validateGraphs(proto, file)];
+}
+
+/** Every tensor of the graphs: initializers and tensors in attributes, functions excepted. */
+export function* allTensors(proto: ModelProto): Generator<TensorProto> {
+  for (const { graph } of allGraphs(proto)) yield* tensorsOf(graph);
+}
+
+function* tensorsOf(graph: GraphProto): Generator<TensorProto> {
+  yield* graph.initializer;
+  for (const node of graph.node) {
+    for (const attribute of node.attribute) {
+      if (attribute.t !== undefined) yield attribute.t;
+      yield* attribute.tensors;
+    }
+  }
+}
+
+function createModel(
+  source: ByteSource,
+  proto: ModelProto,
+  notes: readonly string[],
+  siblings: SiblingOpener,
+  limits: Limits,
+): OnnxModel {
+  const file = source.name;
+  const opened = new Map<string, Promise<ByteSource>>();
+  const open = (location: string): Promise<ByteSource> => {
+    let pending = opened.get(location);
+    if (pending === undefined) {
+      pending = siblings.open(location);
+      opened.set(location, pending);
+    }
+    return pending;
+  };
+  let hasExternalData = false;
+  for (const tensor of allTensors(proto)) hasExternalData ||= isExternal(tensor);
+  const tensorBytes = async (tensor: TensorProto): Promise<TensorBytes> => {
+    try {
+      return await locateBytes(tensor, file, limits, open);
+    } catch (error) {
+      throw error instanceof WhittleError ? error.with({ file, tensor: tensor.name }) : error;
+    }
+  };
+  const close = async (): Promise<void> => {
+    await source.close();
+    for (const pending of opened.values()) {
+      // What could not be opened needs no closing; its error was given to who asked for it.
+      const data = await pending.catch(() => undefined);
+      await data?.close();
+    }
+    opened.clear();
+  };
+  return {
+    file,
+    source,
+    proto,
+    notes,
+    hasExternalData,
+    weights: () => findWeights(proto),
+    tensorBytes,
+    readTensor: async (tensor) => readBytes(await tensorBytes(tensor), tensor, file, limits),
+    async verifyChecksums() {
+      const known = new Map<string, string>();
+      for (const tensor of allTensors(proto)) {
+        if (!isExternal(tensor)) continue;
+        const { location, checksum } = externalReference(tensor, file);
+        if (checksum === undefined) continue;
+        const found = known.get(location) ?? (await sha1(await open(location)));
+        known.set(location, found);
+        if (found !== checksum.toLowerCase()) throw checksumError(file, tensor, location, checksum, found);
+      }
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function checksumError(
+  file: string,
+  tensor: TensorProto,
+  location: string,
+  expected: string,
+  found: string,
+): WhittleError {
+  return new WhittleError('E_CHECKSUM', 'a data file is not the one that the model was written with', {
+    file,
+    tensor: tensor.name,
+    expected: `SHA-1 ${expected} of ${JSON.stringify(location)}`,
+    found,
+    hint: 'Download the model and its data again.',
+  });
+}
+
+/** SHA-1 of a source as hexadecimal text (the specification's checksum; no protection against an attacker). */
+async function sha1(source: ByteSource): Promise<string> {
+  // Loaded here: everything else in this file runs in browsers too.
+  const { createHash } = await import('node:crypto');
+  const hash = createHash('sha1');
+  const buffer = new Uint8Array(Math.min(source.size, 4 * 1024 * 1024));
+  for (let offset = 0; offset < source.size; offset += buffer.length) {
+    const piece = buffer.subarray(0, Math.min(buffer.length, source.size - offset));
+    await source.readInto(offset, piece);
+    hash.update(piece);
+  }
+  return hash.digest('hex');
+}
