@@ -1,0 +1,159 @@
+/**
+ * From a layout and its tasks to jobs: where each tensor is cut, and where every other byte of the files comes from.
+ *
+ * Cuts depend on the tensors alone, never on the number of threads, so that a run gives the same report everywhere:
+ * a window holds at most `HELD_BYTES` of working memory, and a tensor that is a large share of all the work is cut so that
+ * threads can share it.
+ */
+
+import type { OutputFile, TensorBytes } from '../formats/layout.ts';
+import type { ByteSource } from '../io/source.ts';
+import { type Operation, operationParts } from '../numerics/operation.ts';
+import type { Task } from '../numerics/task.ts';
+import type { Job, JobOutput, JobSource } from './job.ts';
+import type { Cut, Window } from './operations/context.ts';
+import { cutOf } from './operations/run.ts';
+
+/** Files of one output with the tasks that fill them. */
+export interface FilesAndTasks {
+  readonly files: readonly OutputFile[];
+  readonly tasks: readonly Task<TensorBytes>[];
+}
+
+/** Bytes that the main thread writes as they are. */
+export interface Literal {
+  readonly target: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface JobPlan {
+  readonly jobs: readonly Job[];
+  readonly literals: readonly Literal[];
+  /** Table of sources that jobs refer to by index. */
+  readonly sources: readonly ByteSource[];
+  /** Set and task that each job belongs to, by job id; `undefined` for plain copies. */
+  readonly origins: readonly ({ readonly set: number; readonly task: number } | undefined)[];
+  readonly bytesTotal: number;
+}
+
+/** Working memory of a window beside its tiles. */
+const HELD_BYTES = 12 << 20;
+/** Work below which cutting a tensor gains nothing. */
+const SMALL_BYTES = 8 << 20;
+/** A tensor above this share of all the work is cut. */
+const LARGEST_SHARE = 1 / 8;
+
+/** @param sets - targets are numbered through: the files of the first set, then those of the second … */
+export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
+  const jobs: Job[] = [];
+  const literals: Literal[] = [];
+  const sources: ByteSource[] = [];
+  const origins: ({ set: number; task: number } | undefined)[] = [];
+  const sourceIndex = new Map<ByteSource, number>();
+  const indexOf = (source: ByteSource): number => {
+    const known = sourceIndex.get(source);
+    if (known !== undefined) return known;
+    sourceIndex.set(source, sources.length);
+    return sources.push(source) - 1;
+  };
+  const jobSource = (source: TensorBytes): JobSource =>
+    source.kind === 'inline'
+      ? source
+      : { kind: 'file', index: indexOf(source.source), offset: source.offset, length: source.length };
+
+  const total = sets.reduce((sum, set) => sum + set.tasks.reduce((all, task) => all + lengthOf(task), 0), 0);
+  let firstTarget = 0;
+  for (const [set, { files, tasks }] of sets.entries()) {
+    const outputs = new Map<number, JobOutput[]>();
+    for (const [index, file] of files.entries()) {
+      const target = firstTarget + index;
+      for (const segment of file.segments) {
+        if (segment.kind === 'bytes') {
+          literals.push({ target, offset: segment.offset, bytes: segment.bytes });
+        } else if (segment.kind === 'part') {
+          const { role, offset, length } = segment;
+          const list = outputs.get(segment.task) ?? [];
+          list.push({ role, target, offset, length });
+          outputs.set(segment.task, list);
+        } else if (segment.length > 0) {
+          const operation: Operation = { kind: 'copy', dtype: 'uint8', shape: [segment.length] };
+          const source: JobSource = {
+            kind: 'file',
+            index: indexOf(segment.source),
+            offset: segment.sourceOffset,
+            length: segment.length,
+          };
+          const place: JobOutput[] = [
+            { role: 'data', target, offset: segment.offset, length: segment.length },
+          ];
+          for (const window of windows(cutOf(operation), segment.length, Number.POSITIVE_INFINITY)) {
+            const bytes = window.end - window.start;
+            origins[jobs.length] = undefined;
+            jobs.push({
+              kind: 'quantize',
+              id: jobs.length,
+              tensor: file.name,
+              operation,
+              window,
+              source,
+              outputs: place,
+              bytes,
+            });
+          }
+        }
+      }
+    }
+    for (const task of tasks) {
+      const places = outputs.get(task.id) ?? [];
+      assertPlaced(task, places);
+      const cut = cutOf(task.operation);
+      const bytes = lengthOf(task);
+      const source = jobSource(task.source);
+      for (const window of windows(cut, bytes, Math.max(SMALL_BYTES, total * LARGEST_SHARE))) {
+        const share = cut.units === 0 ? 0 : (bytes * (window.end - window.start)) / cut.units;
+        origins[jobs.length] = { set, task: task.id };
+        jobs.push({
+          kind: 'quantize',
+          id: jobs.length,
+          tensor: task.tensor,
+          operation: task.operation,
+          window,
+          source,
+          outputs: places,
+          bytes: share,
+        });
+      }
+    }
+    firstTarget += files.length;
+  }
+  return { jobs, literals, sources, origins, bytesTotal: jobs.reduce((sum, job) => sum + job.bytes, 0) };
+}
+
+/** Windows that cover all units; at least one, so that parts of empty tensors are written too. */
+export function windows(cut: Cut, bytes: number, mostBytes: number): Window[] {
+  const { units, align, heldBytes, minUnits } = cut;
+  const byMemory = (heldBytes * units) / HELD_BYTES;
+  const pieces = Math.max(1, Math.ceil(byMemory), Math.ceil(bytes / mostBytes));
+  const wanted = Math.max(minUnits, Math.ceil(units / pieces));
+  const step = Math.max(align, Math.ceil(wanted / align) * align);
+  const result: Window[] = [];
+  for (let start = 0; start < units; start += step)
+    result.push({ start, end: Math.min(start + step, units) });
+  return result.length === 0 ? [{ start: 0, end: 0 }] : result;
+}
+
+function lengthOf({ source }: Task<TensorBytes>): number {
+  return source.kind === 'inline' ? source.bytes.length : source.length;
+}
+
+/** Every part has its place, of its size: else the layout is wrong, and bytes of the file would stay zero. */
+function assertPlaced(task: Task<TensorBytes>, places: readonly JobOutput[]): void {
+  for (const { role, bytes } of operationParts(task.operation)) {
+    const own = places.filter((place) => place.role === role);
+    if (own.length === 0) throw new Error(`${task.tensor}: the layout has no place for ${role}`);
+    const wrong = own.find((place) => place.length !== bytes);
+    if (wrong !== undefined)
+      throw new Error(`${task.tensor}: ${role} has ${bytes} bytes, its place ${wrong.length}`);
+  }
+}

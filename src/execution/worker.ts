@@ -1,0 +1,40 @@
+/**
+ * A worker thread: takes the next job from the shared counter until there is none, reads and writes files by itself, and
+ * reports. It looks at the stop flag before every tile.
+ */
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { selectKernels } from '../kernels/index.ts';
+import { createFileAccess } from './access.ts';
+import { aborted, NEXT, STOP, toPlainError, type WorkerMessage, type WorkerStart } from './messages.ts';
+import { runJob } from './run-job.ts';
+
+async function work(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
+  const { jobs, control, options } = start;
+  const access = createFileAccess(start.sources, start.targets);
+  const checkpoint = (): void => {
+    if (Atomics.load(control, STOP) !== 0) throw aborted();
+  };
+  try {
+    const kernels = await selectKernels();
+    for (;;) {
+      checkpoint();
+      const job = jobs[Atomics.add(control, NEXT, 1)];
+      if (job === undefined) break;
+      const result = await runJob(job, kernels, access, options, checkpoint);
+      post({ kind: 'done', result, tensor: job.tensor, bytes: job.bytes });
+    }
+    access.close();
+    post({ kind: 'finished', bytesRead: access.bytesRead, bytesWritten: access.bytesWritten });
+  } catch (error) {
+    Atomics.store(control, STOP, 1);
+    access.close();
+    post({ kind: 'failed', error: toPlainError(error) });
+  }
+}
+
+const port = parentPort;
+if (port !== null) {
+  const start: WorkerStart = workerData;
+  await work(start, (message) => port.postMessage(message));
+}

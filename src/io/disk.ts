@@ -1,0 +1,216 @@
+/**
+ * The few file-system calls that writing needs, behind an interface, so that a test can make the Nth of them fail; and
+ * the translation of the system's error codes into whittle's, with what the user can do.
+ *
+ * Every write is a loop: a full disk first answers with a short count and no error, and one call must stay below 2 GiB
+ * (Node rejects more); pieces of at most 64 MiB are written.
+ */
+
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { open, readdir, rename, stat, statfs, unlink } from 'node:fs/promises';
+import { type ErrorCode, type ErrorDetails, WhittleError } from '../errors.ts';
+
+export interface DiskFile {
+  /** May write fewer bytes than given. */
+  write(bytes: Uint8Array, offset: number): Promise<number> | number;
+  /** Flushes data and the metadata needed to read it. */
+  sync(): Promise<void>;
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface DiskIdentity {
+  readonly dev: number;
+  readonly ino: number;
+  readonly size: number;
+  readonly mtimeMs: number;
+  readonly kind: 'file' | 'directory' | 'other';
+}
+
+export interface Disk {
+  /** Creates a file that must not exist yet. */
+  create(path: string): Promise<DiskFile>;
+  identity(path: string): Promise<DiskIdentity | undefined>;
+  /** Bytes that may still be written by this user in the file system of `directory`; undefined where not known. */
+  freeBytes(directory: string): Promise<number | undefined>;
+  list(directory: string): Promise<string[]>;
+  rename(from: string, to: string): Promise<void>;
+  /** Removes a file; one that is not there is fine. */
+  remove(path: string): Promise<void>;
+  /** Makes renames in `directory` durable. */
+  syncDirectory(directory: string): Promise<void>;
+}
+
+export const MAX_WRITE = 64 << 20;
+
+export const realDisk: Disk = {
+  async create(path) {
+    const handle = await open(path, 'wx', 0o666);
+    return {
+      // Synchronous: most writes are into the page cache, where a round trip through the thread pool costs more.
+      write: (bytes, offset) => writeSync(handle.fd, bytes, 0, Math.min(bytes.length, MAX_WRITE), offset),
+      sync: () => handle.datasync(),
+      truncate: (size) => handle.truncate(size),
+      close: () => handle.close(),
+    };
+  },
+
+  async identity(path) {
+    try {
+      const found = await stat(path);
+      return {
+        dev: found.dev,
+        ino: found.ino,
+        size: found.size,
+        mtimeMs: found.mtimeMs,
+        kind: found.isFile() ? 'file' : found.isDirectory() ? 'directory' : 'other',
+      };
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  },
+
+  async freeBytes(directory) {
+    const found = await statfs(directory);
+    // Some network and overlay file systems report nothing at all.
+    return found.blocks === 0 ? undefined : found.bavail * found.bsize;
+  },
+
+  list: (directory) => readdir(directory),
+  rename: (from, to) => rename(from, to),
+
+  async remove(path) {
+    try {
+      await unlink(path);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    }
+  },
+
+  async syncDirectory(directory) {
+    // Windows cannot open a folder; some file systems cannot flush one. The rename is atomic all the same.
+    try {
+      const fd = openSync(directory, 'r');
+      try {
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (error) {
+      const code = systemCode(error) ?? '';
+      if (!['EINVAL', 'ENOTSUP', 'EISDIR', 'EPERM', 'EACCES'].includes(code)) throw error;
+    }
+  },
+};
+
+/** Code of a system error such as ENOSPC, or undefined for anything else. */
+export function systemCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
+
+const MEANING: Readonly<Record<string, { code: ErrorCode; message: string; hint: string }>> = {
+  ENOSPC: {
+    code: 'E_NO_SPACE',
+    message: 'the disk is full',
+    hint: 'Free space on that disk, or write to another one with --output.',
+  },
+  EDQUOT: {
+    code: 'E_NO_SPACE',
+    message: 'the disk quota is used up',
+    hint: 'Free space within your quota, or write to another disk with --output.',
+  },
+  EFBIG: {
+    code: 'E_NO_SPACE',
+    message: 'the file gets larger than the system allows',
+    hint: 'Raise the limit (ulimit -f), or choose a file system without one.',
+  },
+  EACCES: {
+    code: 'E_ACCESS',
+    message: 'permission denied',
+    hint: 'Check the permissions of the file and its folder, or write elsewhere with --output.',
+  },
+  EPERM: {
+    code: 'E_ACCESS',
+    message: 'the system does not permit it',
+    hint: 'Check the permissions of the file and its folder, or write elsewhere with --output.',
+  },
+  EROFS: {
+    code: 'E_ACCESS',
+    message: 'the file system is read-only',
+    hint: 'Write to another place with --output.',
+  },
+  ENOENT: {
+    code: 'E_NOT_FOUND',
+    message: 'no such file or folder',
+    hint: 'Check the path; the folder must exist before a file is written into it.',
+  },
+  ENOTDIR: {
+    code: 'E_NOT_FOUND',
+    message: 'a part of the path is not a folder',
+    hint: 'Check the path.',
+  },
+  EISDIR: {
+    code: 'E_ACCESS',
+    message: 'the path is a folder',
+    hint: 'Name a file.',
+  },
+  EMFILE: {
+    code: 'E_IO',
+    message: 'too many files are open',
+    hint: 'Raise the limit (ulimit -n) or use fewer threads.',
+  },
+  ENAMETOOLONG: {
+    code: 'E_USAGE',
+    message: 'the file name is too long',
+    hint: 'Choose a shorter name; the temporary file beside it needs about 20 characters more.',
+  },
+  EIO: {
+    code: 'E_IO',
+    message: 'the disk reports an error',
+    hint: 'Check the disk (dmesg, smartctl), then try again on another one.',
+  },
+};
+
+/** A system error as a WhittleError; WhittleErrors pass, other errors come back unchanged. */
+export function diskError(error: unknown, action: string, details: ErrorDetails): unknown {
+  if (error instanceof WhittleError) return error.with(details);
+  const code = systemCode(error);
+  if (code === undefined || !/^E[A-Z0-9]+$/.test(code)) return error;
+  const meaning = MEANING[code];
+  const message = meaning?.message ?? `the system answered ${code}`;
+  return new WhittleError(meaning?.code ?? 'E_IO', `cannot ${action}: ${message}`, {
+    ...details,
+    found: code,
+    hint: meaning?.hint ?? 'Try again; if it stays, choose another disk.',
+    cause: error,
+  });
+}
+
+/** Writes all of `bytes`, however few each call takes. */
+export async function writeAll(file: DiskFile, offset: number, bytes: Uint8Array): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const answer = file.write(bytes.subarray(done), offset + done);
+    const written = typeof answer === 'number' ? answer : await answer;
+    if (written <= 0) throw noProgress();
+    done += written;
+  }
+}
+
+/** The same on a plain descriptor, synchronously. */
+export function writeAllSync(fd: number, offset: number, bytes: Uint8Array): void {
+  let done = 0;
+  while (done < bytes.length) {
+    const written = writeSync(fd, bytes, done, Math.min(bytes.length - done, MAX_WRITE), offset + done);
+    if (written <= 0) throw noProgress();
+    done += written;
+  }
+}
+
+function noProgress(): WhittleError {
+  return new WhittleError('E_NO_SPACE', 'the disk takes no more bytes', {
+    hint: 'Free space on that disk, or write to another one with --output.',
+  });
+}
