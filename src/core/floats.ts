@@ -186,7 +186,7 @@ function roundHalfEven(value: number): number {
 }
 
 function maxFiniteCode(format: FloatFormat): number {
-  const exponent = Math.floor(Math.log2(format.maxFinite));
+  const exponent = floorLog2(format.maxFinite);
   const steps = format.maxFinite / 2 ** (exponent - format.mantissaBits);
   return (exponent + format.bias - 1) * 2 ** format.mantissaBits + steps;
 }
@@ -205,4 +205,12 @@ function encodeExponent(bits: number, saturate: boolean): number {
   }
   const code = exponent + (mantissa >= 0x400000 ? 1 : 0);
   return code >= 0xff ? (saturate ? 0xfe : 0xff) : code;
+}
+
+/** ⌊log2 |value|⌋ of a finite f32 other than 0, exactly. */
+export function floorLog2(value: number): number {
+  single[0] = value;
+  const magnitude = word[0]! & 0x7fffffff;
+  const exponent = magnitude >>> 23;
+  return exponent > 0 ? exponent - 127 : 31 - Math.clz32(magnitude) - 149;
 }

@@ -10,6 +10,7 @@
 
 import { formatShape, type Shape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
+import type { CodeArray } from './affine.ts';
 import { resolveAxis } from './weights.ts';
 
 export type Granularity =
@@ -137,16 +138,26 @@ export function gatherGroup(values: Float32Array, group: Group, scratch: Float32
 }
 
 /** Inverse of `gatherGroup`: writes the group's values (or codes) to their places. */
-export function scatterGroup<T extends Float32Array | Uint8Array | Uint16Array>(
-  from: T,
+export function scatterGroup(
+  from: Float32Array | CodeArray,
   group: Group,
-  target: T,
+  target: Float32Array | CodeArray,
 ): void {
   const { start, runs, runStride, length, step } = group;
   let at = 0;
   for (let run = 0; run < runs; run++) {
     const to = start + run * runStride;
     for (let i = 0; i < length; i++) target[to + i * step] = from[at++]!;
+  }
+}
+
+/** Codes of one group, copied into `target`. */
+export function gatherCodes(codes: CodeArray, group: Group, target: CodeArray): void {
+  const { start, runs, runStride, length, step } = group;
+  let at = 0;
+  for (let run = 0; run < runs; run++) {
+    const from = start + run * runStride;
+    for (let i = 0; i < length; i++) target[at++] = codes[from + i * step]!;
   }
 }
 

@@ -1,10 +1,19 @@
 /** Public surface of the numerics layer: measure, choose, quantize, dequantize. */
 
 export * from './affine.ts';
+export * from './encodings/encoding.ts';
+export { ENCODINGS, type EncodingId, encoding } from './encodings/registry.ts';
 export * from './error.ts';
 export * from './granularity.ts';
 export * from './onnxruntime-scale.ts';
 export * from './operation.ts';
+export {
+  dequantizeTensor,
+  type QuantizedData,
+  type QuantizedTensor,
+  quantizeTensor,
+} from './quantize-tensor.ts';
+export { type ResolvedScheme, resolveScheme, type TensorScheme } from './scheme.ts';
 export * from './statistics/index.ts';
 export * from './task.ts';
 export { toFloat32, type WeightOptions, type WeightValues } from './weights.ts';

@@ -7,6 +7,8 @@
  * into the bin above and so would make the counts depend on the chunks.
  */
 
+import { floorLog2 } from '../../core/floats.ts';
+
 /** Counts of equally wide bins: bin i holds low + i·width ≤ x < low + (i+1)·width. */
 export interface Histogram {
   readonly low: number;
@@ -83,7 +85,7 @@ export class StreamingHistogram {
     const absmax = Math.max(Math.abs(min), Math.abs(max));
     const exponent = Math.max(
       this.#exponent,
-      absmax === 0 ? SMALLEST_EXPONENT : Math.floor(Math.log2(absmax)) - SIGNIFICANT_BITS,
+      absmax === 0 ? SMALLEST_EXPONENT : floorLog2(absmax) - SIGNIFICANT_BITS,
       SMALLEST_EXPONENT,
     );
     const inverse = 2 ** -exponent;
