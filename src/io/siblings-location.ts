@@ -33,7 +33,7 @@ export function assertLocation(location: string, file: string): void {
 
 function locationFault(location: string): string | undefined {
   if (location === '') return 'the path is empty';
-  if (/[\u0000-\u001f]/.test(location)) return 'the path holds control characters';
+  if ([...location].some((character) => character < ' ')) return 'the path holds control characters';
   if (location.includes('\\')) return 'the path holds a backslash';
   if (location.startsWith('/')) return 'the path is absolute';
   // A drive letter, a URL scheme, or a Windows data stream ("file:stream").

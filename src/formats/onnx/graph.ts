@@ -9,7 +9,7 @@
 import { WhittleError } from '../../errors.ts';
 import { memorySource } from '../../io/memory-source.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
-import type { AttributeProto, GraphProto, ModelProto, NodeProto } from './messages.ts';
+import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto } from './messages.ts';
 import { createBudget, decodeMessage } from './reader.ts';
 import { SPARSE_INITIALIZER_FIELD, SPARSE_TENSOR } from './schema.ts';
 import { cursorOver, readLength, readTag, WIRE } from './varints.ts';
@@ -35,14 +35,44 @@ export function subgraphsOf(node: NodeProto): Subgraph[] {
 
 /** Every graph of the model with the path of nodes that leads to it ('' for the main graph), outer ones first. */
 export function* allGraphs(proto: ModelProto): Generator<{ graph: GraphProto; path: string }> {
-  if (proto.graph !== undefined) yield* graphsBelow(proto.graph, '');
+  if (proto.graph === undefined) return;
+  yield { graph: proto.graph, path: '' };
+  yield* graphsIn(proto.graph.node, '');
 }
 
-function* graphsBelow(graph: GraphProto, path: string): Generator<{ graph: GraphProto; path: string }> {
-  yield { graph, path };
-  for (const [index, node] of graph.node.entries()) {
-    for (const { graph: inner, label } of subgraphsOf(node)) {
-      yield* graphsBelow(inner, subgraphPath(path, node, index, label));
+function* graphsIn(
+  nodes: readonly NodeProto[],
+  path: string,
+): Generator<{ graph: GraphProto; path: string }> {
+  for (const [index, node] of nodes.entries()) {
+    for (const { graph, label } of subgraphsOf(node)) {
+      const inner = subgraphPath(path, node, index, label);
+      yield { graph, path: inner };
+      yield* graphsIn(graph.node, inner);
+    }
+  }
+}
+
+/** Every tensor of the model: initializers and tensors in attributes, those of functions included. */
+export function* allTensors(proto: ModelProto): Generator<TensorProto> {
+  for (const { graph } of allGraphs(proto)) {
+    yield* graph.initializer;
+    yield* attributeTensors(graph.node);
+  }
+  for (const { node } of proto.functions) {
+    yield* attributeTensors(node);
+    for (const { graph } of graphsIn(node, '')) {
+      yield* graph.initializer;
+      yield* attributeTensors(graph.node);
+    }
+  }
+}
+
+function* attributeTensors(nodes: readonly NodeProto[]): Generator<TensorProto> {
+  for (const node of nodes) {
+    for (const attribute of node.attribute) {
+      if (attribute.t !== undefined) yield attribute.t;
+      yield* attribute.tensors;
     }
   }
 }

@@ -11,14 +11,15 @@ import type { ByteSource, SiblingOpener } from '../../io/source.ts';
 import type { TensorBytes } from '../layout.ts';
 import { DEFAULT_LIMITS, type Limits } from '../limits.ts';
 import { externalReference, isExternal } from './external.ts';
-import { allGraphs, validateGraphs } from './graph.ts';
-import type { GraphProto, ModelProto, TensorProto } from './messages.ts';
+import { allTensors, validateGraphs } from './graph.ts';
+import type { ModelProto, TensorProto } from './messages.ts';
 import { assertOnnx } from './model-sniff.ts';
 import { checkTensor, locateBytes, readBytes } from './model-tensors.ts';
 import { versionNotes } from './model-versions.ts';
 import { scanModel } from './scan.ts';
 import { findWeights, type Weight } from './weights.ts';
 
+export { encodeFile, encodeModel, type LayoutOptions, layoutModel } from './layout.ts';
 export { cloneGraph, cloneModel, cloneNode, cloneTensor } from './model-clone.ts';
 export {
   constantTensor,
@@ -98,21 +99,6 @@ function checkModel(proto: ModelProto, source: ByteSource, limits: Limits): stri
   }
   for (const tensor of allTensors(proto)) checkTensor(tensor, file, limits);
   return [...versionNotes(proto), ...validateGraphs(proto, file)];
-}
-
-/** Every tensor of the graphs: initializers and tensors in attributes, functions excepted. */
-export function* allTensors(proto: ModelProto): Generator<TensorProto> {
-  for (const { graph } of allGraphs(proto)) yield* tensorsOf(graph);
-}
-
-function* tensorsOf(graph: GraphProto): Generator<TensorProto> {
-  yield* graph.initializer;
-  for (const node of graph.node) {
-    for (const attribute of node.attribute) {
-      if (attribute.t !== undefined) yield attribute.t;
-      yield* attribute.tensors;
-    }
-  }
 }
 
 function createModel(

@@ -148,7 +148,8 @@ function decodeKnown<M extends HasUnknown>(
     }
     case 'string':
       expectWire(schema, cursor, tag, WIRE.length);
-      return field.set(target, takeText(budget, cursor));
+      field.set(target, takeText(budget, cursor));
+      return;
     case 'strings':
       expectWire(schema, cursor, tag, WIRE.length);
       countElement(budget, cursor.base + cursor.position);
@@ -156,7 +157,8 @@ function decodeKnown<M extends HasUnknown>(
       return;
     case 'bytes':
       expectWire(schema, cursor, tag, WIRE.length);
-      return field.set(target, takeBytes(budget, cursor));
+      field.set(target, takeBytes(budget, cursor));
+      return;
     case 'byteStrings':
       expectWire(schema, cursor, tag, WIRE.length);
       countElement(budget, cursor.base + cursor.position);
@@ -164,24 +166,32 @@ function decodeKnown<M extends HasUnknown>(
       return;
     case 'int32':
       expectWire(schema, cursor, tag, WIRE.varint);
-      return field.set(target, readInt32(cursor));
+      field.set(target, readInt32(cursor));
+      return;
     case 'int64':
       expectWire(schema, cursor, tag, WIRE.varint);
-      return field.set(target, readInt64(cursor));
+      field.set(target, readInt64(cursor));
+      return;
     case 'float':
       expectWire(schema, cursor, tag, WIRE.fixed32);
-      return field.set(target, readFloat(cursor));
+      field.set(target, readFloat(cursor));
+      return;
     case 'floats':
-      return decodeList(budget, schema, field, target, cursor, tag, WIRE.fixed32, readFloat);
+      decodeList(budget, schema, field, target, cursor, tag, WIRE.fixed32, readFloat);
+      return;
     case 'int64s':
-      return decodeList(budget, schema, field, target, cursor, tag, WIRE.varint, readInt64);
+      decodeList(budget, schema, field, target, cursor, tag, WIRE.varint, readInt64);
+      return;
     case 'dims':
-      return decodeList(budget, schema, field, target, cursor, tag, WIRE.varint, readInt64AsNumber);
+      decodeList(budget, schema, field, target, cursor, tag, WIRE.varint, readInt64AsNumber);
+      return;
     case 'payload':
       expectWire(schema, cursor, tag, WIRE.length);
-      return field.set(target, takePayload(budget, cursor));
+      field.set(target, takePayload(budget, cursor));
+      return;
     case 'packed':
-      return decodePacked(budget, schema, field, target, cursor, tag);
+      decodePacked(budget, schema, field, target, cursor, tag);
+      return;
     default:
       return field satisfies never;
   }
@@ -227,7 +237,8 @@ function decodePacked<M extends HasUnknown>(
   if (tag.wire === WIRE.length) {
     finishRun(budget);
     const piece = takePayload(budget, cursor);
-    return field.set(target, joinPayloads(budget, field.get(target), piece, cursor.base + start));
+    field.set(target, joinPayloads(budget, field.get(target), piece, cursor.base + start));
+    return;
   }
   expectWire(schema, cursor, tag, elementWireOf(field));
   skipValue(cursor, tag.wire);
