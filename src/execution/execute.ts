@@ -34,6 +34,11 @@ export interface ExecuteOptions extends RunOptions {
   readonly nonFinite?: NonFinitePolicy | undefined;
   /** Files that were read besides the tasks' sources: must not be overwritten, nor change during the run. */
   readonly inputs?: readonly ByteSource[] | undefined;
+  /**
+   * Looks at the complete files before they appear: for each output the paths, model first, under their final bare names
+   * in a folder of their own. What it throws ends the run, and nothing appears. Not called for sinks of the caller.
+   */
+  readonly prove?: ((outputs: readonly (readonly string[])[]) => Promise<void>) | undefined;
   /** Default: the fastest that this machine runs. */
   readonly kernels?: Kernels | undefined;
   /** Bytes of one tile of f32; for tests. */
@@ -112,6 +117,8 @@ export async function executePlanned(
   try {
     const outcome = await runJobs(plan, targets, options);
     for (const source of new Set(inputs)) if (isFileSource(source)) await source.assertUnchanged();
+    if (options.signal?.aborted) throw aborted();
+    if (options.prove !== undefined) await targets.stage(options.prove);
     if (options.signal?.aborted) throw aborted();
     await targets.commit();
     return {

@@ -6,9 +6,10 @@
 import { join } from 'node:path';
 import { WhittleError } from '../errors.ts';
 import type { OutputFile } from '../formats/layout.ts';
-import { type AtomicFile, commitTogether, createAtomicFile } from '../io/atomic-file.ts';
+import { type AtomicFile, commitTogether, createAtomicFile, finishTogether } from '../io/atomic-file.ts';
 import type { Disk } from '../io/disk.ts';
 import { isFileSource } from '../io/file-source.ts';
+import { withLinkedFiles } from '../io/linked-files.ts';
 import type { ByteSink, ByteSource } from '../io/source.ts';
 
 export type Target =
@@ -34,6 +35,8 @@ export interface OpenTargets {
   readonly paths: readonly (readonly string[])[];
   /** Lets the disk start on what was written so far. */
   flush(): Promise<void>;
+  /** Calls `look` with the complete files, linked under their final names in folders that exist only during the call. */
+  stage(look: (outputs: readonly (readonly string[])[]) => Promise<void>): Promise<void>;
   commit(): Promise<void>;
   abort(): Promise<void>;
 }
@@ -49,12 +52,14 @@ export async function openTargets(
   const atomic: AtomicFile[] = [];
   const models: AtomicFile[] = [];
   const foreign: ByteSink[] = [];
+  const byRequest: AtomicFile[][] = [];
   const abort = async (): Promise<void> => {
     await Promise.allSettled([...atomic, ...models, ...foreign].map((sink) => sink.abort()));
   };
   try {
     for (const { files, target } of requests) {
       const names: string[] = [];
+      const own: AtomicFile[] = [];
       for (const [index, file] of files.entries()) {
         if ('sinks' in target) {
           const sink = target.sinks[index];
@@ -76,8 +81,10 @@ export async function openTargets(
         sinks.push(sink);
         (index === 0 ? models : atomic).push(sink);
         names.push(path);
+        own.push(sink);
       }
       paths.push(names);
+      byRequest.push(own);
     }
   } catch (error) {
     await abort();
@@ -88,6 +95,14 @@ export async function openTargets(
     paths,
     async flush() {
       await Promise.all([...atomic, ...models].map((sink) => sink.flush()));
+    },
+    async stage(look) {
+      if (foreign.length > 0) return;
+      await finishTogether([...atomic, ...models]);
+      await withLinkedFiles(
+        requests.map((_, index) => byRequest[index] ?? []),
+        look,
+      );
     },
     async commit() {
       if (atomic.length + models.length > 0) await commitTogether([...atomic, ...models]);

@@ -46,10 +46,11 @@ function viewOf({ shape, axis }: AffineOperation): View {
 
 export const affineRunner: OperationRunner<AffineOperation> = {
   cut(operation) {
-    const { outer, channels, inner } = viewOf(operation);
+    const { outer, channels } = viewOf(operation);
     const whole = { units: 1, align: 1, heldBytes: 0, minUnits: 1 };
     if (outer !== 1 || channels === 1 || operation.permutation !== undefined) return whole;
-    const align = CODE_RANGES[operation.type].bits === 4 && inner % 2 === 1 ? 2 : 1;
+    // Two 4-bit zero points share a byte.
+    const align = CODE_RANGES[operation.type].bits === 4 ? 2 : 1;
     return { units: channels, align, heldBytes: 0, minUnits: align };
   },
 
