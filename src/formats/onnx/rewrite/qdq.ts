@@ -1,0 +1,162 @@
+/**
+ * Weight-only DequantizeLinear in front of any operator: the weight's name is made by a DequantizeLinear at the head
+ * of its graph, so no use changes, in whatever subgraph it is. Computation stays in float.
+ *
+ * The ai.onnx operator knows scales along an axis since opset 13, f16 scales since 19, int4 and blocks since 21. Where the
+ * model's opset is lower and cannot be raised, com.microsoft's DequantizeLinear serves (tensor and axis, no blocks:
+ * those become channels). Names as onnxruntime's: w_quantized, w_scale, w_zero_point; blocked: w_DQ_Q4, w_DQ_scales.
+ */
+
+import type { AffineOperation, QdqBlockOperation } from '../../../numerics/operation.ts';
+import type { NodeProto } from '../messages.ts';
+import type { Weight } from '../model.ts';
+import { CONTRIB, intAttribute, makeCast, makeNode, readInt } from './build.ts';
+import type { RewriteContext } from './context.ts';
+import {
+  type Form,
+  type FormAbilities,
+  matrixView,
+  OK,
+  type QdqSettings,
+  refuse,
+  scaleTypeOf,
+  type Verdict,
+  weightType,
+} from './form.ts';
+import type { ResolvedUse } from './uses.ts';
+
+export const qdq: Form<QdqSettings> = {
+  check(weight, use, settings, abilities): Verdict {
+    if (weight.shape.some((dim) => dim === 0)) return refuse('it is empty');
+    if (weight.shape.length < 2) return refuse('vectors (biases, norms) stay as they are');
+    if (settings.granularity !== 'block') return OK;
+    const problem = blockProblem(weight, use, abilities);
+    return problem === undefined ? OK : { ok: true, note: `channels in place of blocks: ${problem}` };
+  },
+
+  apply(context, weight, uses, settings, abilities) {
+    const use = uses[0];
+    if (use === undefined) return;
+    const blocked = settings.granularity === 'block' && blockProblem(weight, use, abilities) === undefined;
+    const nodes = blocked
+      ? blockNodes(context, weight, use, settings)
+      : affineNodes(context, weight, use, settings, abilities);
+    context.prepend(weight.graph, nodes);
+    context.dropInitializer(weight);
+  },
+};
+
+/** Opset of ai.onnx that the standard operator needs for this. */
+export function qdqOpset(weight: Weight, { type, granularity }: QdqSettings): number {
+  if (granularity === 'block' || type.endsWith('4')) return 21;
+  if (weight.dtype === 'f16') return 19;
+  return granularity === 'channel' ? 13 : 10;
+}
+
+function blockProblem(weight: Weight, use: ResolvedUse, abilities: FormAbilities): string | undefined {
+  const view = matrixView(weight, use);
+  if (typeof view === 'string') return view;
+  if (view.unitDims > 0) return 'blocks are for matrices';
+  if (abilities.opset < 21) return 'blocks need opset 21';
+  return undefined;
+}
+
+/** Axis whose indices are output channels, in the weight's own layout. */
+export function channelAxis(weight: Weight, { role, node }: ResolvedUse): number {
+  const rank = weight.shape.length;
+  switch (role.kind) {
+    case 'matmul':
+    case 'gemm':
+      return role.transposed ? rank - 2 : rank - 1;
+    case 'conv-transpose':
+      return 1;
+    case 'lstm':
+    case 'recurrent':
+      return rank === 3 ? 1 : 0;
+    case 'gather':
+      return readInt(node, 'axis', 0) === 0 ? 0 : rank - 1;
+    default:
+      return 0;
+  }
+}
+
+function affineNodes(
+  context: RewriteContext,
+  weight: Weight,
+  use: ResolvedUse,
+  settings: QdqSettings,
+  abilities: FormAbilities,
+): NodeProto[] {
+  const axis = settings.granularity === 'tensor' ? null : channelAxis(weight, use);
+  const operation: AffineOperation = {
+    kind: 'affine',
+    from: weightType(weight),
+    shape: weight.shape,
+    type: settings.type,
+    axis,
+    symmetric: !settings.type.startsWith('u'),
+    reduceRange: false,
+    scaleType: scaleTypeOf(weight.dtype),
+  };
+  const parts = context.addTask(weight, operation, {
+    data: `${weight.name}_quantized`,
+    scale: `${weight.name}_scale`,
+    zeroPoint: `${weight.name}_zero_point`,
+  });
+  const effective: QdqSettings = { ...settings, granularity: axis === null ? 'tensor' : 'channel' };
+  const contrib = abilities.opset < qdqOpset(weight, effective);
+  if (contrib) context.useDomain(CONTRIB);
+  return dequantizeNodes(context, weight, [parts.data, parts.scale, parts.zeroPoint], contrib, [
+    ...(axis === null ? [] : [intAttribute('axis', axis)]),
+  ]);
+}
+
+function blockNodes(
+  context: RewriteContext,
+  weight: Weight,
+  use: ResolvedUse,
+  { type, blockSize }: QdqSettings,
+): NodeProto[] {
+  const view = matrixView(weight, use);
+  if (typeof view === 'string') return [];
+  const operation: QdqBlockOperation = {
+    kind: 'qdq-block',
+    from: weightType(weight),
+    rows: view.rows,
+    columns: view.columns,
+    transposed: view.transposed,
+    type,
+    blockSize,
+    scaleType: scaleTypeOf(weight.dtype),
+  };
+  const bits = type.endsWith('4') ? 4 : 8;
+  const parts = context.addTask(weight, operation, {
+    data: `${weight.name}_DQ_Q${bits}`,
+    scales: `${weight.name}_DQ_scales`,
+    zeroPoints: `${weight.name}_DQ_zero_points`,
+  });
+  const inputs = [parts.data, parts.scales, ...(parts.zeroPoints === '' ? [] : [parts.zeroPoints])];
+  return dequantizeNodes(context, weight, inputs, false, [
+    intAttribute('axis', view.transposed ? 1 : 0),
+    intAttribute('block_size', blockSize),
+  ]);
+}
+
+function dequantizeNodes(
+  context: RewriteContext,
+  weight: Weight,
+  inputs: readonly string[],
+  contrib: boolean,
+  attributes: NodeProto['attribute'],
+): NodeProto[] {
+  const native = weight.dtype === 'f32' || weight.dtype === 'f16';
+  const output = native ? weight.name : context.uniqueName(`${weight.name}_f32`);
+  const node = makeNode('DequantizeLinear', inputs, [output], {
+    name: context.uniqueName(`${weight.name}_DequantizeLinear`),
+    attributes,
+    ...(contrib && { domain: CONTRIB }),
+  });
+  if (native) return [node];
+  const back = makeCast(output, weight.name, weight.dtype, context.uniqueName(`${weight.name}_from_f32`));
+  return [node, back];
+}
