@@ -4,15 +4,23 @@
  * names share it. Exporters' meaningless names (`onnx::MatMul_123`) fall into one group by their operator.
  */
 
-const SEPARATORS = /[./]/;
-
+/** The layer's part of a tensor's name, as it stands at the start of the name; empty where there is none. */
 export function layerOf(name: string): string {
   const exported = /^(onnx::[A-Za-z]+)_\d+$/.exec(name);
   if (exported) return exported[1] ?? name;
-  const parts = name.replace(/^\/+/, '').split(SEPARATORS);
-  const number = parts.findIndex((part, index) => index < parts.length - 1 && /(^|[_-])\d+$/.test(part));
-  if (number >= 0) return parts.slice(0, number + 1).join('.');
-  return parts.length > 1 ? (parts[0] ?? name) : '';
+  const parts = name.split(/([./])/);
+  // Names and separators alternate: the layer ends with the first numbered part that something follows.
+  const number = parts.findIndex((part, index) => index % 2 === 0 && index < parts.length - 1 && /(^|[_-])\d+$/.test(part));
+  if (number >= 0) return parts.slice(0, number + 1).join('');
+  const first = parts.findIndex((part, index) => index % 2 === 0 && part !== '');
+  return parts.length > first + 1 ? parts.slice(0, first + 1).join('') : '';
+}
+
+/** The name without its layer and the separator, for a row below the layer's heading. */
+export function nameInLayer(name: string, layer: string): string {
+  if (layer === '' || !name.startsWith(layer)) return name;
+  const rest = name.slice(layer.length).replace(/^[./_]/, '');
+  return rest === '' ? name : rest;
 }
 
 export interface LayerGroup<T> {

@@ -2,7 +2,7 @@
 
 export * from './format.ts';
 export { cosineGrade, type Grade } from './grades.ts';
-export { groupByLayer, layerOf } from './groups.ts';
+export { groupByLayer, layerOf, nameInLayer } from './groups.ts';
 export { renderPage } from './html.ts';
 export { inspectPage } from './html-inspect.ts';
 export { quantizePage } from './html-quantize.ts';

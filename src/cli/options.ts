@@ -1,0 +1,62 @@
+/** Turns the words of a command line into values; what cannot be understood is an InvalidArgumentError of the parser. */
+
+import { InvalidArgumentError } from 'commander';
+
+/** `q4,q8` and repeated flags both make a list. */
+export function listOption(word: string, previous: readonly string[] | undefined): string[] {
+  const items = word.split(',').map((item) => item.trim());
+  if (items.some((item) => item === ''))
+    throw new InvalidArgumentError('There is an empty item in the list.');
+  return [...(previous ?? []), ...items];
+}
+
+/** Patterns may hold commas (`{a,b}`), so that only repetition makes a list. */
+export function repeatOption(word: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), word];
+}
+
+export function integerOption(low: number, high: number): (word: string) => number {
+  return (word) => {
+    const value = /^\d+$/.test(word) ? Number(word) : Number.NaN;
+    if (!(value >= low && value <= high)) {
+      throw new InvalidArgumentError(`Expected a whole number from ${low} to ${high}.`);
+    }
+    return value;
+  };
+}
+
+export function numberOption(low: number, high: number): (word: string) => number {
+  return (word) => {
+    const value = word.trim() === '' ? Number.NaN : Number(word);
+    if (!(value >= low && value <= high))
+      throw new InvalidArgumentError(`Expected a number from ${low} to ${high}.`);
+    return value;
+  };
+}
+
+type Named<T> = Readonly<Record<string, T>>;
+
+/** `name=1,3,48,320` or `name=1x3x48x320`; the name may hold `=`. */
+export function shapeOption(
+  word: string,
+  previous: Named<readonly number[]> | undefined,
+): Named<readonly number[]> {
+  const [name, value] = splitNamed(word, 'name=1,3,224,224');
+  const shape =
+    value === '' ? [] : value.split(/[,x×]/).map((dim) => (/^\d+$/.test(dim) ? Number(dim) : Number.NaN));
+  if (!shape.every(Number.isSafeInteger)) throw new InvalidArgumentError('Expected name=1,3,224,224.');
+  return Object.assign(Object.create(null), previous, { [name]: shape });
+}
+
+/** `name=file`. */
+export function inputOption(word: string, previous: Named<string> | undefined): Named<string> {
+  const [name, file] = splitNamed(word, 'name=file.npy');
+  if (file === '') throw new InvalidArgumentError('Expected name=file.npy.');
+  return Object.assign(Object.create(null), previous, { [name]: file });
+}
+
+function splitNamed(word: string, example: string): [string, string] {
+  const at = word.lastIndexOf('=');
+  if (at <= 0) throw new InvalidArgumentError(`Expected ${example}.`);
+  return [word.slice(0, at), word.slice(at + 1)];
+}

@@ -1,0 +1,298 @@
+/** `whittle quantize`: recipes from the flags, the run with its progress, and the table of what was gained and lost. */
+
+import { basename } from 'node:path';
+import type {
+  CompressionReport,
+  CompressOptions,
+  ModeResult,
+  TargetName,
+  VerifyOptions,
+} from '../compress/options.ts';
+import { compress } from '../compress.ts';
+import { WhittleError } from '../errors.ts';
+import { resolveTargets } from '../planning/targets.ts';
+import {
+  formatBytes,
+  formatCosine,
+  formatDecibels,
+  formatDuration,
+  formatMs,
+  formatRatio,
+} from '../report/format.ts';
+import { cosineGrade } from '../report/grades.ts';
+import type { CompressionView, ResultRow } from '../report/model-report.ts';
+import type { Style } from '../report/style.ts';
+import { type Column, renderTable, type TableRow } from '../report/table.ts';
+import { safeName } from '../report/text.ts';
+import type { Context } from './context.ts';
+import { planText } from './plan-text.ts';
+import { type RecipeFlags, recipesOf } from './recipes.ts';
+import { writeText } from './write-text.ts';
+
+export interface ProofFlags {
+  readonly runtime: 'onnxruntime-node' | 'onnxruntime-web';
+  readonly shape?: Readonly<Record<string, readonly number[]>> | undefined;
+  readonly input?: Readonly<Record<string, string>> | undefined;
+  readonly runs?: number | undefined;
+  readonly minCosine?: number | undefined;
+}
+
+export interface QuantizeFlags extends RecipeFlags, ProofFlags {
+  readonly target?: readonly string[] | undefined;
+  readonly output?: string | undefined;
+  readonly force?: boolean | undefined;
+  readonly externalData?: 'auto' | 'always' | 'never' | undefined;
+  readonly nonfinite?: 'error' | 'keep' | undefined;
+  readonly threads?: number | undefined;
+  readonly measure: boolean;
+  readonly dryRun?: boolean | undefined;
+  readonly savePlan?: string | undefined;
+  readonly html?: string | undefined;
+  readonly verify?: boolean | undefined;
+}
+
+/** Weights shown below the table for each result. */
+const WORST_WEIGHTS = 3;
+
+export async function runQuantize(context: Context, input: string, flags: QuantizeFlags): Promise<undefined> {
+  const to = await recipesOf(flags);
+  const targets = flags.target && targetNames(flags.target);
+  const verify = flags.dryRun === true ? false : verifyOptions(flags);
+  if (flags.minCosine !== undefined && verify === false) {
+    throw new WhittleError(
+      'E_USAGE',
+      '--min-cosine needs the proof, which --no-verify or --dry-run leaves out',
+    );
+  }
+  const options: CompressOptions = {
+    to,
+    output: flags.output,
+    targets,
+    threads: flags.threads,
+    force: flags.force,
+    externalData: flags.externalData,
+    nonFinite: flags.nonfinite,
+    measure: flags.measure,
+    dryRun: flags.dryRun,
+    verify,
+    signal: context.signal,
+    onProgress: context.progress.onProgress,
+  };
+  const report = await compress(input, options);
+  context.progress.clear();
+  await writeExtras(context, input, flags, report);
+  if (context.json) context.printJson({ ...report, dryRun: flags.dryRun === true });
+  else if (flags.dryRun === true)
+    context.print(report.results.map((result) => planText(result, context)).join('\n\n'));
+  else printResults(context, report);
+  printRemarks(context, report, flags);
+  if (flags.minCosine !== undefined) checkSimilarity(report, flags.minCosine);
+  return undefined;
+}
+
+function targetNames(names: readonly string[]): TargetName[] {
+  resolveTargets(names);
+  return names.filter(
+    (name): name is TargetName =>
+      name === 'onnxruntime-node' || name === 'onnxruntime-web' || name === 'transformers.js',
+  );
+}
+
+/** `undefined` lets compress decide: proved where the runtime is installed. */
+function verifyOptions(flags: QuantizeFlags): CompressOptions['verify'] {
+  if (flags.verify === false) return false;
+  const options: VerifyOptions = {
+    runs: flags.runs,
+    shapes: flags.shape,
+    inputs: flags.input,
+    runtime: flags.runtime,
+  };
+  const given = flags.runs ?? flags.shape ?? flags.input ?? flags.minCosine;
+  if (given !== undefined || flags.runtime !== 'onnxruntime-node') return options;
+  return flags.verify;
+}
+
+async function writeExtras(
+  context: Context,
+  input: string,
+  flags: QuantizeFlags,
+  report: CompressionReport,
+): Promise<void> {
+  const inputs = [input, ...report.results.flatMap(({ files }) => files.map(({ path }) => path))];
+  if (flags.savePlan !== undefined) {
+    const plans = report.results.map(({ plan }) => plan);
+    await writeText(
+      flags.savePlan,
+      `${JSON.stringify(plans.length === 1 ? plans[0] : plans, null, 2)}\n`,
+      inputs,
+    );
+    context.say(`Plan: ${flags.savePlan}`);
+  }
+  if (flags.html !== undefined && flags.dryRun !== true) {
+    const { quantizePage } = await import('../report/html-quantize.ts');
+    await writeText(flags.html, quantizePage(compressionView(input, report)), inputs);
+  }
+}
+
+/** The plain data that the page shows. Several model files (a folder) share one page: modes carry the file's name. */
+export function compressionView(input: string, report: CompressionReport): CompressionView {
+  const files = new Set(report.results.map((result) => result.input));
+  const first = report.results[0];
+  const one = files.size === 1;
+  return {
+    title: `${basename(input)} – whittle quantize`,
+    input,
+    inputBytes:
+      one && first !== undefined
+        ? first.inputBytes
+        : Math.max(0, ...report.results.map(({ inputBytes }) => inputBytes)),
+    msOriginal: one ? first?.verification?.msOriginal : undefined,
+    runtime: first?.verification && `${first.verification.runtime} ${first.verification.runtimeVersion}`,
+    inputs: one ? first?.verification?.inputs : undefined,
+    seconds: report.seconds,
+    skipped: report.skipped,
+    results: report.results.map((result) =>
+      resultRow(result, one ? result.mode : `${basename(result.input)} ${result.mode}`),
+    ),
+  };
+}
+
+function resultRow(result: ModeResult, mode: string): ResultRow {
+  const { verification } = result;
+  return {
+    mode,
+    file: result.files[0]?.path ?? '',
+    bytes: result.bytes,
+    weightSqnr: result.weightSqnr,
+    cosine: verification?.cosine,
+    outputSqnr: verification?.sqnr,
+    ms: verification?.msResult,
+    outputs: verification?.outputs ?? [],
+    layers: result.weights.flatMap(({ tensor, count, sqnr, maxAbs }) =>
+      sqnr === undefined ? [] : [{ tensor, count, sqnr, maxAbs }],
+    ),
+    notes: result.notes,
+  };
+}
+
+const COLUMNS: readonly Column[] = [
+  { title: 'file', min: 16 },
+  { title: 'mode' },
+  { title: 'size', align: 'right' },
+  { title: 'of original', align: 'right' },
+  { title: 'weight SQNR', align: 'right', drop: 2 },
+  { title: 'cosine', align: 'right' },
+  { title: 'output SQNR', align: 'right', drop: 3 },
+  { title: 'ms/run', align: 'right', drop: 1 },
+];
+const COSINE_COLUMN = 5;
+
+function printResults(context: Context, report: CompressionReport): void {
+  const { style, width } = context;
+  const inputs = [...new Set(report.results.map(({ input }) => input))];
+  const rows: TableRow[] = [];
+  const grades: string[] = [];
+  for (const input of inputs) {
+    const results = report.results.filter((result) => result.input === input);
+    const [first] = results;
+    if (first === undefined) continue;
+    const original = first.verification?.msOriginal;
+    rows.push([
+      safeName(basename(input)),
+      'original',
+      formatBytes(first.inputBytes),
+      '100 %',
+      '',
+      '',
+      '',
+      original === undefined ? '' : formatMs(original),
+    ]);
+    grades.push('none');
+    for (const { mode, files, bytes, inputBytes, weightSqnr, verification } of results) {
+      rows.push([
+        safeName(basename(files[0]?.path ?? '')) + (files.length > 1 ? ` + ${files.length - 1}` : ''),
+        safeName(mode),
+        formatBytes(bytes),
+        formatRatio(bytes, inputBytes),
+        weightSqnr === undefined ? '–' : formatDecibels(weightSqnr),
+        formatCosine(verification?.cosine),
+        verification === undefined ? '–' : formatDecibels(verification.sqnr),
+        verification === undefined ? '–' : formatMs(verification.msResult),
+      ]);
+      grades.push(cosineGrade(verification?.cosine));
+    }
+  }
+  context.print(
+    renderTable(COLUMNS, rows, {
+      width,
+      style,
+      paint: (text, row, column) => {
+        if (column === COSINE_COLUMN) return paintGrade(text, grades[row] ?? 'none', style);
+        return rows[row] !== undefined && Array.isArray(rows[row]) && rows[row][1] === 'original'
+          ? style.dim(text)
+          : text;
+      },
+    }),
+  );
+  for (const result of report.results) {
+    const line = worstWeights(result);
+    if (line !== undefined) context.print(style.dim(`worst in ${safeName(result.mode)}: ${line}`));
+  }
+}
+
+function paintGrade(text: string, grade: string, style: Style): string {
+  if (grade === 'good') return style.green(text);
+  if (grade === 'fair') return style.yellow(text);
+  return grade === 'bad' ? style.red(text) : text;
+}
+
+function worstWeights(result: ModeResult): string | undefined {
+  const worst = result.weights
+    .flatMap(({ tensor, sqnr }) => (sqnr === undefined || !Number.isFinite(sqnr) ? [] : [{ tensor, sqnr }]))
+    .sort((a, b) => a.sqnr - b.sqnr)
+    .slice(0, WORST_WEIGHTS);
+  if (worst.length === 0) return undefined;
+  return worst.map(({ tensor, sqnr }) => `${safeName(tensor)} ${formatDecibels(sqnr)}`).join(', ');
+}
+
+function printRemarks(context: Context, report: CompressionReport, flags: QuantizeFlags): void {
+  const { errStyle } = context;
+  for (const { mode, input, reason } of report.skipped) {
+    context.say(
+      errStyle.yellow(`left out: ${safeName(mode)} for ${safeName(basename(input))}: ${safeName(reason)}`),
+    );
+  }
+  const notes = new Map<string, string[]>();
+  for (const { mode, notes: own } of report.results) {
+    for (const note of own) notes.set(note, [...(notes.get(note) ?? []), mode]);
+  }
+  for (const [note, modes] of notes) {
+    context.say(errStyle.dim(`note (${safeName([...new Set(modes)].join(', '))}): ${safeName(note)}`));
+  }
+  if (flags.dryRun === true) return;
+  const proof = report.results.find(({ verification }) => verification !== undefined)?.verification;
+  if (proof !== undefined) {
+    context.say(errStyle.dim(`run in ${proof.runtime} ${proof.runtimeVersion} on ${safeName(proof.inputs)}`));
+  } else if (flags.verify !== false) {
+    context.say(
+      errStyle.yellow(
+        'not run: no runtime is installed here (npm install onnxruntime-node); --no-verify says that is meant',
+      ),
+    );
+  }
+  if (flags.html !== undefined) context.say(`Report: ${flags.html}`);
+  context.say(errStyle.dim(`done in ${formatDuration(report.seconds)}`));
+}
+
+/** E_VERIFICATION where a result is less similar than asked; the files stay for inspection. */
+function checkSimilarity(report: CompressionReport, least: number): void {
+  for (const { files, verification } of report.results) {
+    if (verification === undefined || !(verification.cosine < least)) continue;
+    throw new WhittleError('E_VERIFICATION', 'a result is not similar enough to the original', {
+      file: files[0]?.path,
+      expected: `cosine of at least ${least}`,
+      found: formatCosine(verification.cosine),
+      hint: 'try a mode with more bits, or exclude the worst weights with --exclude',
+    });
+  }
+}
