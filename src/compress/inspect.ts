@@ -3,7 +3,7 @@
  * is read, so a model of any size takes milliseconds.
  */
 
-import { byteLength, isWeightDType, type DType } from '../core/dtype.ts';
+import { byteLength, type DType, isWeightDType } from '../core/dtype.ts';
 import type { RunOptions } from '../core/progress.ts';
 import { elementCount, type Shape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
@@ -89,7 +89,8 @@ async function summarize(model: OnnxModel, options: InspectOptions): Promise<Mod
     graphs++;
     for (const node of graph.node) {
       nodes++;
-      const domain = node.domain === undefined || node.domain === '' || node.domain === 'ai.onnx' ? '' : `${node.domain}.`;
+      const domain =
+        node.domain === undefined || node.domain === '' || node.domain === 'ai.onnx' ? '' : `${node.domain}.`;
       const name = domain + (node.opType ?? '?');
       operators.set(name, (operators.get(name) ?? 0) + 1);
     }

@@ -7,6 +7,8 @@ import type { Recipe } from '../planning/recipe.ts';
 export type TargetName = 'onnxruntime-node' | 'onnxruntime-web' | 'transformers.js';
 
 export interface VerifyOptions {
+  /** Default onnxruntime-node. */
+  readonly runtime?: 'onnxruntime-node' | 'onnxruntime-web' | undefined;
   /** Runs of each model for the timing; the median counts. Default 5. */
   readonly runs?: number | undefined;
   /** Fixed shapes for inputs whose dimensions are symbolic: input name → shape. */
@@ -30,11 +32,14 @@ export interface CompressOptions extends RunOptions {
   /** Replace existing outputs. */
   readonly force?: boolean | undefined;
   readonly externalData?: 'auto' | 'always' | 'never' | undefined;
-  /** NaN and Inf among weights: refuse (default) or leave such a tensor as it is. */
+  /** NaN and Inf among weights: refuse (default), or take them as the formulas do (docs/numerics.md). */
   readonly nonFinite?: 'error' | 'keep' | undefined;
   /** Measure every weight's error while quantizing (SQNR, largest error). Costs a second pass over each tile. */
   readonly measure?: boolean | undefined;
-  /** Run original and result in the target runtime. Default: where onnxruntime-node is installed. */
+  /**
+   * Run original and result in a runtime before the result appears. Default: where onnxruntime-node is installed and the
+   * model fits into memory; `true` or options insist on it, `false` leaves it out.
+   */
   readonly verify?: boolean | VerifyOptions | undefined;
   /** Make the plan and its exact sizes; write nothing. */
   readonly dryRun?: boolean | undefined;

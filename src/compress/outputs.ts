@@ -7,7 +7,7 @@
 import { copyFile, mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { WhittleError } from '../errors.ts';
-import { folderOfFile, findSessions, type ModelFolder, outputName, planFolder } from '../hub/index.ts';
+import { findSessions, folderOfFile, type ModelFolder, outputName, planFolder } from '../hub/index.ts';
 import type { Recipe } from '../planning/recipe.ts';
 
 export interface PlannedOutput {
@@ -92,7 +92,10 @@ async function fileRequest(
   const home = outputs[0] === undefined ? undefined : await folderOfFile(outputs[0].path);
   return {
     outputs,
-    folder: home && { config: home.config, sessions: await findSessions(home.root, { extraSuffixes }).catch(() => []) },
+    folder: home && {
+      config: home.config,
+      sessions: await findSessions(home.root, { extraSuffixes }).catch(() => []),
+    },
     async prepare() {
       await mkdir(folder, { recursive: true });
     },
@@ -110,9 +113,13 @@ function checkSuffixes(recipes: readonly Recipe[]): void {
     const suffix = suffixOf(recipe);
     const other = seen.get(suffix);
     if (other !== undefined) {
-      throw new WhittleError('E_USAGE', `${other} and ${recipe.name} would write the same file (suffix ${suffix})`, {
-        hint: 'Ask for a mode once, or give each recipe its own suffix.',
-      });
+      throw new WhittleError(
+        'E_USAGE',
+        `${other} and ${recipe.name} would write the same file (suffix ${suffix})`,
+        {
+          hint: 'Ask for a mode once, or give each recipe its own suffix.',
+        },
+      );
     }
     seen.set(suffix, recipe.name);
   }

@@ -26,14 +26,22 @@ export async function* weightChunks(
   const arena = kernels.arena(chunk * 4 + (dtype === 'f32' ? 0 : chunk * elementBytes) + 64);
   const values = arena.f32(chunk);
   const raw =
-    dtype === 'f32' ? new Uint8Array(values.buffer, values.byteOffset, chunk * 4) : arena.u8(chunk * elementBytes);
+    dtype === 'f32'
+      ? new Uint8Array(values.buffer, values.byteOffset, chunk * 4)
+      : arena.u8(chunk * elementBytes);
   for (let start = 0; start < count; start += chunk) {
     const length = Math.min(chunk, count - start);
     const part = raw.subarray(0, byteLength(dtype, length));
     await readPart(bytes, start * elementBytes, part);
     const target = values.subarray(0, length);
     if (dtype !== 'f32') {
-      kernels.convert(dtype, 'f32', part, new Uint8Array(target.buffer, target.byteOffset, length * 4), length);
+      kernels.convert(
+        dtype,
+        'f32',
+        part,
+        new Uint8Array(target.buffer, target.byteOffset, length * 4),
+        length,
+      );
     }
     yield target;
   }

@@ -323,7 +323,7 @@ function report(
         path: targets.paths[index]?.[i] ?? file.name,
         bytes: file.size,
       })),
-      tensors: set.tasks.map((task) => {
+      tensors: [...set.tasks, ...(set.restorations ?? [])].map((task) => {
         const { count, nonFinite, sums } = tensors.get(task.id) ?? {
           count: 0,
           nonFinite: 0,

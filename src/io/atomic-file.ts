@@ -24,6 +24,8 @@ export interface AtomicFileOptions {
 
 export interface AtomicFile extends ByteSink {
   readonly finalPath: string;
+  /** Where the bytes are until commit. */
+  readonly temporary: string;
   /** Starts or continues writing back to the disk, so that little is left to flush at the end. */
   flush(): Promise<void>;
   /** Flushes and closes the temporary file; nothing is visible yet. */
@@ -32,7 +34,6 @@ export interface AtomicFile extends ByteSink {
 
 interface Staged extends AtomicFile {
   readonly directory: string;
-  readonly temporary: string;
   /** Puts the finished file in place of the final one; the file that was there is moved to `backup`. */
   publish(backup: boolean): Promise<void>;
   /** Undoes `publish`. */
@@ -153,6 +154,11 @@ export async function commitTogether(files: readonly AtomicFile[]): Promise<void
   for (const sink of sinks) await quietly(() => sink.settle());
 }
 
+/** Flushes and closes all, so that they can be read; nothing is visible under a final name yet. */
+export async function finishTogether(files: readonly AtomicFile[]): Promise<void> {
+  await settleAll(files.map((file) => file.finish()));
+}
+
 async function syncDirectories(sinks: readonly Staged[]): Promise<void> {
   for (const directory of new Set(sinks.map((sink) => sink.directory))) {
     const sink = sinks.find((candidate) => candidate.directory === directory);
@@ -217,7 +223,7 @@ async function assertSpace(disk: Disk, directory: string, path: string, size: nu
   }
 }
 
-const TEMPORARY = /^\..+\.(\d+)-\d+\.(partial|previous)$/;
+const TEMPORARY = /^\..+\.(\d+)-\d+\.(partial|previous|proof)$/;
 
 /** Removes what killed runs left in `directory`. A failure is no reason to stop. */
 async function removeStale(disk: Disk, directory: string): Promise<void> {

@@ -7,7 +7,7 @@
  */
 
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
-import { open, readdir, rename, stat, statfs, unlink } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { type ErrorCode, type ErrorDetails, WhittleError } from '../errors.ts';
 
 export interface DiskFile {
@@ -81,11 +81,8 @@ export const realDisk: Disk = {
   rename: (from, to) => rename(from, to),
 
   async remove(path) {
-    try {
-      await unlink(path);
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error;
-    }
+    // Only a folder of links (linked-files.ts) is ever removed with what is in it.
+    await rm(path, { force: true, recursive: path.endsWith('.proof') });
   },
 
   async syncDirectory(directory) {
