@@ -180,7 +180,10 @@ export function model(
 export function linearModel(K = 4, N = 3): ModelProto {
   return model(
     graph({
-      nodes: [node('MatMul', ['x', 'w'], ['t'], { name: 'mm' }), node('Add', ['t', 'b'], ['y'], { name: 'add' })],
+      nodes: [
+        node('MatMul', ['x', 'w'], ['t'], { name: 'mm' }),
+        node('Add', ['t', 'b'], ['y'], { name: 'add' }),
+      ],
       initializers: [floats('w', [K, N]), floats('b', [N])],
       inputs: [value('x', 'f32', ['n', K])],
       outputs: [value('y', 'f32', ['n', N])],

@@ -2,7 +2,11 @@
 
 export function bytesOf(...parts: (number | Uint8Array | string)[]): Uint8Array {
   const pieces = parts.map((part) =>
-    typeof part === 'number' ? Uint8Array.of(part) : typeof part === 'string' ? new TextEncoder().encode(part) : part,
+    typeof part === 'number'
+      ? Uint8Array.of(part)
+      : typeof part === 'string'
+        ? new TextEncoder().encode(part)
+        : part,
   );
   const joined = new Uint8Array(pieces.reduce((size, piece) => size + piece.length, 0));
   let offset = 0;
