@@ -8,16 +8,20 @@
 
 import type { OutputFile, TensorBytes } from '../formats/layout.ts';
 import type { ByteSource } from '../io/source.ts';
-import { type Operation, operationParts } from '../numerics/operation.ts';
+import { type DequantizeTask, dequantizedPart } from '../numerics/dequantize-operation.ts';
+import { type Operation, operationParts, type Part, type PartRole } from '../numerics/operation.ts';
 import type { Task } from '../numerics/task.ts';
 import type { Job, JobOutput, JobSource } from './job.ts';
 import type { Cut, Window } from './operations/context.ts';
+import { dequantizeCut } from './operations/dequantize.ts';
 import { cutOf } from './operations/run.ts';
 
 /** Files of one output with the tasks that fill them. */
 export interface FilesAndTasks {
   readonly files: readonly OutputFile[];
   readonly tasks: readonly Task<TensorBytes>[];
+  /** Weights that come back as values; their ids share the numbering of `tasks`. */
+  readonly restorations?: readonly DequantizeTask<TensorBytes>[] | undefined;
 }
 
 /** Bytes that the main thread writes as they are. */
@@ -62,9 +66,16 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
       ? source
       : { kind: 'file', index: indexOf(source.source), offset: source.offset, length: source.length };
 
-  const total = sets.reduce((sum, set) => sum + set.tasks.reduce((all, task) => all + lengthOf(task), 0), 0);
+  const total = sets.reduce(
+    (sum, { tasks, restorations = [] }) =>
+      sum +
+      tasks.reduce((all, task) => all + lengthOf(task.source), 0) +
+      restorations.reduce((all, task) => all + dequantizedPart(task.operation).bytes, 0),
+    0,
+  );
+  const mostBytes = Math.max(SMALL_BYTES, total * LARGEST_SHARE);
   let firstTarget = 0;
-  for (const [set, { files, tasks }] of sets.entries()) {
+  for (const [set, { files, tasks, restorations = [] }] of sets.entries()) {
     const outputs = new Map<number, JobOutput[]>();
     for (const [index, file] of files.entries()) {
       const target = firstTarget + index;
@@ -106,11 +117,11 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
     }
     for (const task of tasks) {
       const places = outputs.get(task.id) ?? [];
-      assertPlaced(task, places);
+      assertPlaced(task.tensor, operationParts(task.operation), places);
       const cut = cutOf(task.operation);
-      const bytes = lengthOf(task);
+      const bytes = lengthOf(task.source);
       const source = jobSource(task.source);
-      for (const window of windows(cut, bytes, Math.max(SMALL_BYTES, total * LARGEST_SHARE))) {
+      for (const window of windows(cut, bytes, mostBytes)) {
         const share = cut.units === 0 ? 0 : (bytes * (window.end - window.start)) / cut.units;
         origins[jobs.length] = { set, task: task.id };
         jobs.push({
@@ -122,6 +133,30 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
           source,
           outputs: places,
           bytes: share,
+        });
+      }
+    }
+    for (const task of restorations) {
+      const { operation, tensor } = task;
+      const places = outputs.get(task.id) ?? [];
+      const part = dequantizedPart(operation);
+      assertPlaced(tensor, [part], places);
+      const inputs: Partial<Record<PartRole, JobSource>> = {};
+      for (const [role, source] of roleEntries(task.sources)) inputs[role] = jobSource(source);
+      const cut = dequantizeCut(operation);
+      for (const window of windows(cut, part.bytes, mostBytes)) {
+        const bytes = cut.units === 0 ? 0 : (part.bytes * (window.end - window.start)) / cut.units;
+        const id = jobs.length;
+        origins[id] = { set, task: task.id };
+        jobs.push({
+          kind: 'dequantize',
+          id,
+          tensor,
+          operation,
+          window,
+          sources: inputs,
+          outputs: places,
+          bytes,
         });
       }
     }
@@ -143,17 +178,28 @@ export function windows(cut: Cut, bytes: number, mostBytes: number): Window[] {
   return result.length === 0 ? [{ start: 0, end: 0 }] : result;
 }
 
-function lengthOf({ source }: Task<TensorBytes>): number {
+const ROLES = ['data', 'packed', 'scales', 'scale', 'zeroPoints', 'zeroPoint', 'absmax'] as const;
+
+function roleEntries(
+  sources: Readonly<Partial<Record<PartRole, TensorBytes>>>,
+): (readonly [PartRole, TensorBytes])[] {
+  return ROLES.flatMap((role) => {
+    const source = sources[role];
+    return source === undefined ? [] : [[role, source] as const];
+  });
+}
+
+function lengthOf(source: TensorBytes): number {
   return source.kind === 'inline' ? source.bytes.length : source.length;
 }
 
 /** Every part has its place, of its size: else the layout is wrong, and bytes of the file would stay zero. */
-function assertPlaced(task: Task<TensorBytes>, places: readonly JobOutput[]): void {
-  for (const { role, bytes } of operationParts(task.operation)) {
+function assertPlaced(tensor: string, parts: readonly Part[], places: readonly JobOutput[]): void {
+  for (const { role, bytes } of parts) {
     const own = places.filter((place) => place.role === role);
-    if (own.length === 0) throw new Error(`${task.tensor}: the layout has no place for ${role}`);
+    if (own.length === 0) throw new Error(`${tensor}: the layout has no place for ${role}`);
     const wrong = own.find((place) => place.length !== bytes);
     if (wrong !== undefined)
-      throw new Error(`${task.tensor}: ${role} has ${bytes} bytes, its place ${wrong.length}`);
+      throw new Error(`${tensor}: ${role} has ${bytes} bytes, its place ${wrong.length}`);
   }
 }

@@ -4,9 +4,9 @@
  * to `to`.
  */
 
-import type { DType } from '../core/dtype.ts';
-import type { Shape } from '../core/shape.ts';
-import type { ScaleDType } from './operation.ts';
+import { byteLength, type DType } from '../core/dtype.ts';
+import { elementCount, type Shape } from '../core/shape.ts';
+import type { Part, PartRole, ScaleDType } from './operation.ts';
 
 /** What values are written as. */
 export type ValueDType = 'f32' | 'f16';
@@ -92,3 +92,38 @@ export type DequantizeOperation =
   | DequantizeAffine
   | DequantizeGatherBlock
   | DequantizeCast;
+
+/** One stored weight and how its values come back. Roles of `sources` as the operation's data sheet names them. */
+export interface DequantizeTask<Source> {
+  /** Unique among all tasks of the output; `Segment.task` refers to it. */
+  readonly id: number;
+  readonly tensor: string;
+  readonly sources: Readonly<Partial<Record<PartRole, Source>>>;
+  readonly operation: DequantizeOperation;
+}
+
+/** The one part that comes out: the values, in the shape that the operation states. */
+export function dequantizedPart(operation: DequantizeOperation): Part {
+  const shape = dequantizedShape(operation);
+  return {
+    role: 'data',
+    dtype: operation.to,
+    shape,
+    bytes: byteLength(operation.to, elementCount(shape) ?? Number.NaN),
+  };
+}
+
+function dequantizedShape(operation: DequantizeOperation): Shape {
+  switch (operation.kind) {
+    case 'matmul-nbits':
+    case 'bnb4':
+      return operation.transposed ? [operation.columns, operation.rows] : [operation.rows, operation.columns];
+    case 'gather-block':
+      return [operation.rows, operation.columns];
+    case 'affine':
+    case 'cast':
+      return operation.shape;
+    default:
+      return operation satisfies never;
+  }
+}
