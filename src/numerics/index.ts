@@ -5,6 +5,8 @@ export * from './encodings/encoding.ts';
 export { ENCODINGS, type EncodingId, encoding } from './encodings/registry.ts';
 export * from './error.ts';
 export * from './granularity.ts';
+export * from './onnx-operators.ts';
+export { type RawTensor, readElements, writeElements } from './onnx-tensor.ts';
 export * from './onnxruntime-scale.ts';
 export * from './operation.ts';
 export {
