@@ -17,5 +17,6 @@ export {
 } from './quantize-tensor.ts';
 export { type ResolvedScheme, resolveScheme, type TensorScheme } from './scheme.ts';
 export * from './statistics/index.ts';
+export * from './suggest.ts';
 export * from './task.ts';
 export { toFloat32, type WeightOptions, type WeightValues } from './weights.ts';

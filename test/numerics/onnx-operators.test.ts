@@ -18,27 +18,27 @@ const cases = readdirSync(folder, { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
   .map((entry) => entry.name);
 
-const DTYPE: Partial<Record<TensorProto_DataType, DType>> = {
-  [TensorProto_DataType.FLOAT]: 'f32',
-  [TensorProto_DataType.FLOAT16]: 'f16',
-  [TensorProto_DataType.UINT8]: 'uint8',
-  [TensorProto_DataType.INT8]: 'int8',
-  [TensorProto_DataType.UINT16]: 'uint16',
-  [TensorProto_DataType.INT16]: 'int16',
-  [TensorProto_DataType.INT32]: 'int32',
-  [TensorProto_DataType.UINT4]: 'uint4',
-  [TensorProto_DataType.INT4]: 'int4',
-  [TensorProto_DataType.UINT2]: 'uint2',
-  [TensorProto_DataType.INT2]: 'int2',
-  [TensorProto_DataType.FLOAT8E4M3FN]: 'f8_e4m3fn',
-  [TensorProto_DataType.FLOAT8E5M2]: 'f8_e5m2',
-  [TensorProto_DataType.FLOAT4E2M1]: 'f4_e2m1',
-};
+const DTYPE = new Map<number, DType>([
+  [TensorProto_DataType.FLOAT, 'f32'],
+  [TensorProto_DataType.FLOAT16, 'f16'],
+  [TensorProto_DataType.UINT8, 'uint8'],
+  [TensorProto_DataType.INT8, 'int8'],
+  [TensorProto_DataType.UINT16, 'uint16'],
+  [TensorProto_DataType.INT16, 'int16'],
+  [TensorProto_DataType.INT32, 'int32'],
+  [TensorProto_DataType.UINT4, 'uint4'],
+  [TensorProto_DataType.INT4, 'int4'],
+  [TensorProto_DataType.UINT2, 'uint2'],
+  [TensorProto_DataType.INT2, 'int2'],
+  [TensorProto_DataType.FLOAT8E4M3FN, 'f8_e4m3fn'],
+  [TensorProto_DataType.FLOAT8E5M2, 'f8_e5m2'],
+  [TensorProto_DataType.FLOAT4E2M1, 'f4_e2m1'],
+]);
 
 /** TensorProto with raw_data, or with int32_data / float_data, as the conformance files have them. */
 function readTensor(path: string): RawTensor {
   const proto = fromBinary(TensorProtoSchema, readFileSync(path));
-  const dtype = DTYPE[proto.dataType];
+  const dtype = DTYPE.get(proto.dataType);
   if (dtype === undefined) throw new Error(`type ${proto.dataType} in ${path}`);
   const shape = proto.dims.map(Number);
   if (proto.rawData.length > 0) return { dtype, shape, data: Uint8Array.from(proto.rawData) };
@@ -76,7 +76,7 @@ function run(name: string): { got: RawTensor[]; wanted: RawTensor[] } {
           quantizeLinear(x!, scale!, zeroPoint, {
             ...attributes,
             saturate: saturate !== 0,
-            outputType: output === undefined ? undefined : DTYPE[output as TensorProto_DataType],
+            outputType: output === undefined ? undefined : DTYPE.get(output),
           }),
         ],
         wanted,
