@@ -7,6 +7,7 @@
 import { basename, dirname } from 'node:path';
 import type { CompressionReport, CompressOptions, ModeResult, SkippedMode } from './compress/options.ts';
 import { type PlannedOutput, resolveRequest } from './compress/outputs.ts';
+import { overallSqnr } from './compress/overall-error.ts';
 import { createProver, type Prover } from './compress/proof.ts';
 import { modelBytes } from './compress/size.ts';
 import { isWhittleError, WhittleError } from './errors.ts';
@@ -133,7 +134,7 @@ function describe(
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     plan,
     weights: written?.tensors ?? [],
-    weightSqnr: written?.sqnr,
+    weightSqnr: written && overallSqnr(written.tensors),
     verification: prover?.proofs.get(output.recipe.name),
     notes: [...plan.notes, ...(prover?.notes ?? [])],
   };

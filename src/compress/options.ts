@@ -86,7 +86,7 @@ export interface ModeResult {
   readonly bytes: number;
   readonly plan: Plan;
   readonly weights: readonly WeightError[];
-  /** SQNR over all measured weights, dB. */
+  /** Over all measured weights, each element counting for its tensor's ratio of noise to signal; dB. */
   readonly weightSqnr?: number | undefined;
   readonly verification?: Verification | undefined;
   readonly notes: readonly string[];

@@ -12,13 +12,19 @@ import type { OutputFile, TensorBytes } from '../formats/layout.ts';
 import { allGraphs, topologicalOrder } from '../formats/onnx/graph.ts';
 import { layoutModel } from '../formats/onnx/layout.ts';
 import type { GraphProto, ModelProto, NodeProto } from '../formats/onnx/messages.ts';
-import { cloneModel, findWeights, normalizeConstants, type OnnxModel, type Weight } from '../formats/onnx/model.ts';
+import {
+  cloneModel,
+  findWeights,
+  normalizeConstants,
+  type OnnxModel,
+  type Weight,
+} from '../formats/onnx/model.ts';
 import { opsetVersion } from '../formats/onnx/model-versions.ts';
 import { castOpset } from '../formats/onnx/rewrite/cast.ts';
 import { createContext, type RewriteContext } from '../formats/onnx/rewrite/context.ts';
 import { finishRewrite } from '../formats/onnx/rewrite/finish.ts';
-import { raiseOpset, raiseProblem } from '../formats/onnx/rewrite/opset-raise.ts';
 import { convertToHalf } from '../formats/onnx/rewrite/fp16.ts';
+import { raiseOpset, raiseProblem } from '../formats/onnx/rewrite/opset-raise.ts';
 import { qdqOpset } from '../formats/onnx/rewrite/qdq.ts';
 import { type ResolvedUse, resolveUses } from '../formats/onnx/rewrite/uses.ts';
 import type { Task } from '../numerics/task.ts';
@@ -56,7 +62,11 @@ export interface Planned {
  * Plans `recipe` for `model`.
  * @throws WhittleError E_NOTHING_TO_DO where no weight would change; E_TARGET, E_USAGE for targets
  */
-export async function planCompression(model: OnnxModel, recipe: Recipe, options: PlanOptions): Promise<Planned> {
+export async function planCompression(
+  model: OnnxModel,
+  recipe: Recipe,
+  options: PlanOptions,
+): Promise<Planned> {
   return build(model, recipe, options, undefined);
 }
 
@@ -104,7 +114,8 @@ async function build(
   const { proto, weights } = preparedWeights(cloneModel(model.proto));
   const sources = new Map<string, TensorBytes>();
   for (const weight of weights) {
-    if ((elementCount(weight.shape) ?? 0) > 0) sources.set(weight.key, await model.tensorBytes(weight.tensor));
+    if ((elementCount(weight.shape) ?? 0) > 0)
+      sources.set(weight.key, await model.tensorBytes(weight.tensor));
   }
   const context = createContext(proto, weights, sources);
   const uses = new Map(weights.map((weight) => [weight, resolveUses(weight, context.index)]));
@@ -122,9 +133,18 @@ async function build(
     applyDecision(context, decision, decide);
     for (const use of decision.uses) for (const node of use.chain) chains.add(node);
   }
-  finishRewrite(context, chains, active.map(({ weight }) => weight));
-  const half = recipe.fp16 === undefined ? undefined : await convertToHalf(context, model, recipe.fp16, halfOptions(abilities));
-  if (active.length === 0 && (half?.converted ?? 0) === 0) throw nothingToDo(model, recipe, decisions);
+  finishRewrite(
+    context,
+    chains,
+    active.map(({ weight }) => weight),
+  );
+  const half =
+    recipe.fp16 === undefined
+      ? undefined
+      : await convertToHalf(context, model, recipe.fp16, halfOptions(abilities));
+  // A mode whose rules found nothing is not that mode: q4f16 without a 4-bit weight would be fp16 under a wrong name.
+  if (active.length === 0 && (recipe.rules.length > 0 || (half?.converted ?? 0) === 0))
+    throw nothingToDo(model, recipe, decisions);
   addNotes(context, decisions, targets, abilities);
   const files = await layoutModel(proto, {
     fileName: options.fileName,
@@ -225,7 +245,8 @@ function neededOpset(weight: Weight, scheme: Scheme): number {
 /** onnx.md 1b: uint8 where the graph has any of these. */
 function hasUnsignedOps(proto: ModelProto): boolean {
   const ops = new Set(['Conv', 'GroupQueryAttention', 'MultiHeadAttention']);
-  for (const { graph } of allGraphs(proto)) if (graph.node.some((node) => ops.has(node.opType ?? ''))) return true;
+  for (const { graph } of allGraphs(proto))
+    if (graph.node.some((node) => ops.has(node.opType ?? ''))) return true;
   return false;
 }
 
@@ -235,7 +256,9 @@ function addNotes(
   targets: readonly Target[],
   abilities: Abilities,
 ): void {
-  const approximate = decisions.some(({ scheme }) => scheme.as === 'matmul-nbits' && scheme.accuracyLevel === 4);
+  const approximate = decisions.some(
+    ({ scheme }) => scheme.as === 'matmul-nbits' && scheme.accuracyLevel === 4,
+  );
   if (approximate && abilities.nbits.accuracyLevel) {
     context.notes.add(
       'accuracy_level 4: on node the activations of MatMulNBits are rounded to int8 (about 0.5 % relative error, many times faster); web computes exactly.',
@@ -249,10 +272,14 @@ function addNotes(
   }
   const signedConv = decisions.some(
     ({ scheme, uses }) =>
-      scheme.as === 'dynamic-int8' && scheme.weightType === 'int8' && uses.some(({ role }) => role.kind === 'conv'),
+      scheme.as === 'dynamic-int8' &&
+      scheme.weightType === 'int8' &&
+      uses.some(({ role }) => role.kind === 'conv'),
   );
   if (signedConv) {
-    context.notes.add('Conv with signed weights runs 9 to 12 times slower than with uint8 ones: prefer q8 or uint8.');
+    context.notes.add(
+      'Conv with signed weights runs 9 to 12 times slower than with uint8 ones: prefer q8 or uint8.',
+    );
   }
 }
 
@@ -261,7 +288,10 @@ function nothingToDo(model: OnnxModel, recipe: Recipe, decisions: readonly Decis
   for (const { uses, weight } of decisions) {
     for (const { node, role } of uses) {
       if (role.kind === 'other') continue;
-      operators.set(node.opType ?? '', (operators.get(node.opType ?? '') ?? 0) + (elementCount(weight.shape) ?? 0));
+      operators.set(
+        node.opType ?? '',
+        (operators.get(node.opType ?? '') ?? 0) + (elementCount(weight.shape) ?? 0),
+      );
     }
   }
   const held = [...operators].sort((a, b) => b[1] - a[1]).map(([name]) => name);
@@ -288,5 +318,8 @@ function alternative(held: readonly string[], recipe: Recipe): string {
     : held.includes('MatMul') || held.includes('Gemm')
       ? ['q8', 'q4', 'fp16']
       : ['int8-qdq', 'fp16'];
-  return `Try ${works.filter((mode) => mode !== recipe.name).slice(0, 2).join(' or ')}.`;
+  return `Try ${works
+    .filter((mode) => mode !== recipe.name)
+    .slice(0, 2)
+    .join(' or ')}.`;
 }
