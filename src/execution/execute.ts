@@ -41,7 +41,9 @@ export interface ExecuteOptions extends RunOptions {
   readonly prove?: ((outputs: readonly (readonly string[])[]) => Promise<void>) | undefined;
   /** Default: the fastest that this machine runs. */
   readonly kernels?: Kernels | undefined;
-  /** Bytes of one tile of f32; for tests. */
+  /** Bytes of work that justify a worker thread; default 24 MiB. */
+  readonly bytesPerWorker?: number | undefined;
+  /** Bytes of one tile of f32; default 1 MiB. */
   readonly tileBytes?: number | undefined;
 }
 
@@ -238,8 +240,9 @@ function canShare(
 function workerCount(shared: readonly Job[], options: ExecuteOptions): number {
   const bytes = shared.reduce((sum, job) => sum + job.bytes, 0);
   const threads = Math.max(1, Math.floor(options.threads ?? availableParallelism()));
-  if (bytes < WORTH_A_WORKER) return 0;
-  return Math.min(threads - 1, shared.length - 1, Math.ceil(bytes / WORTH_A_WORKER));
+  const worth = options.bytesPerWorker ?? WORTH_A_WORKER;
+  if (bytes < worth) return 0;
+  return Math.max(0, Math.min(threads - 1, shared.length - 1, Math.ceil(bytes / worth)));
 }
 
 /** Throws E_ABORTED once the run is to stop, and gives the event loop a turn now and then. */

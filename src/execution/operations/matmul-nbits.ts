@@ -17,7 +17,7 @@ import {
   type Window,
 } from './context.ts';
 import { checkFinite, createLoader, type Loader, scratchBytes } from './load.ts';
-import { scaleBytes, storedScales, workingScaleType, writeScales } from './scales.ts';
+import { storedScales, workingScaleType, writeScales } from './scales.ts';
 import { collectSums, type SumsCollector } from './sums.ts';
 
 /** Columns below which the reads of a row-major panel get too short to be quick. */
@@ -42,7 +42,8 @@ export const matMulNBitsRunner: OperationRunner<MatMulNBitsOperation> = {
     return {
       units: operation.columns,
       align: 1,
-      heldBytes: stride + blocks * (4 + scaleBytes(operation.scaleType) + 1),
+      heldBytes:
+        stride + blocks * (4 + (operation.scaleType === 'f16' ? 2 : 0) + (operation.symmetric ? 0 : 2)),
       minUnits: operation.transposed ? 16 : MIN_PANEL,
     };
   },
@@ -59,7 +60,7 @@ export const matMulNBitsRunner: OperationRunner<MatMulNBitsOperation> = {
       arenaBytes(
         width * stride,
         width * blocks * 4,
-        width * blocks,
+        symmetric ? 0 : width * blocks,
         elements * 4,
         transposed ? elements * 4 : 0,
         scratchBytes(from, elements),
@@ -68,7 +69,7 @@ export const matMulNBitsRunner: OperationRunner<MatMulNBitsOperation> = {
     );
     const packed = arena.u8(width * stride);
     const scales = arena.f32(width * blocks);
-    const zeroPoints = arena.u8(width * blocks);
+    const zeroPoints = arena.u8(symmetric ? 0 : width * blocks);
     const values = arena.f32(elements);
     const turned = arena.f32(transposed ? elements : 0);
     const loader = createLoader(context, from, arena, elements);

@@ -22,11 +22,7 @@ export function workingScale(operation: Scaled, scale: number): number {
     : Math.fround(scale);
 }
 
-export function scaleBytes(type: ScaleDType): 2 | 4 {
-  return type === 'f16' ? 2 : 4;
-}
-
-/** Writes scales from `index` of the part on. `narrow` has room for 2 bytes of each where the part is f16. */
+/** Writes scales from `index` of the part on. */
 export async function writeScales(
   context: OperationContext,
   operation: Scaled,
