@@ -45,10 +45,12 @@ function numbers(result: object, prefix = ''): Figures {
   const figures: Figures = {};
   for (const [key, value] of Object.entries(result)) {
     if (typeof value === 'number') figures[prefix + key] = value;
-    else if (typeof value === 'object' && value !== null) Object.assign(figures, numbers(value, `${prefix}${key}.`));
+    else if (typeof value === 'object' && value !== null)
+      Object.assign(figures, numbers(value, `${prefix}${key}.`));
   }
   if (prefix === '') {
-    for (const [key, value] of Object.entries(figures)) console.log(`  ${key.padEnd(44)} ${value.toFixed(3)}`);
+    for (const [key, value] of Object.entries(figures))
+      console.log(`  ${key.padEnd(44)} ${value.toFixed(3)}`);
   }
   return figures;
 }

@@ -186,6 +186,8 @@ test('every source file opens with a comment that says what it is for', () => {
 test('core modules outside io, execution and cli do not touch the file system', () => {
   const offenders = files
     .filter((file) => !['io', 'execution', 'cli', 'compress', 'runtime', 'hub'].includes(layerOf(file)))
-    .filter((file) => /from 'node:(fs|child_process|worker_threads|net|http)/.test(readFileSync(file, 'utf8')));
+    .filter((file) =>
+      /from 'node:(fs|child_process|worker_threads|net|http)/.test(readFileSync(file, 'utf8')),
+    );
   expect(offenders.map((file) => relative(root, file))).toEqual([]);
 });

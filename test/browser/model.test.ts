@@ -1,0 +1,101 @@
+/** In the page: a dropped ONNX file opens, its weights are measured and quantized, and a mode is planned to the byte. */
+
+import { expect, test } from 'vitest';
+import { createRandom } from '../../src/core/random.ts';
+import type { ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../../src/formats/onnx/messages.ts';
+import { encodeModel, openOnnx } from '../../src/formats/onnx/model.ts';
+import { blobSource } from '../../src/io/blob-source.ts';
+import { referenceKernels, wasmKernels } from '../../src/kernels/index.ts';
+import { measureTensor, quantizeTensor } from '../../src/numerics/index.ts';
+import { planCompression } from '../../src/planning/plan-onnx.ts';
+import { presetRecipe } from '../../src/planning/presets.ts';
+
+const ROWS = 64;
+const COLUMNS = 48;
+
+function normals(count: number): Float32Array {
+  const random = createRandom(7);
+  return Float32Array.from({ length: count }, () => random.normal());
+}
+
+function matMulModel(weights: Float32Array): ModelProto {
+  const rest = { metadataProps: [], unknown: [] };
+  const value = (name: string, size: number): ValueInfoProto => ({
+    name,
+    type: {
+      tensorType: {
+        elemType: 1,
+        shape: {
+          dim: [
+            { dimParam: 'n', unknown: [] },
+            { dimValue: BigInt(size), unknown: [] },
+          ],
+          unknown: [],
+        },
+        unknown: [],
+      },
+      unknown: [],
+    },
+    ...rest,
+  });
+  const node: NodeProto = { input: ['x', 'w'], output: ['y'], opType: 'MatMul', attribute: [], ...rest };
+  const tensor: TensorProto = {
+    name: 'w',
+    dims: [ROWS, COLUMNS],
+    dataType: 1,
+    rawData: { kind: 'inline', bytes: new Uint8Array(weights.buffer) },
+    stringData: [],
+    externalData: [],
+    ...rest,
+  };
+  return {
+    irVersion: 8n,
+    opsetImport: [{ domain: '', version: 17n, unknown: [] }],
+    graph: {
+      node: [node],
+      name: 'page',
+      initializer: [tensor],
+      input: [value('x', ROWS)],
+      output: [value('y', COLUMNS)],
+      valueInfo: [],
+      ...rest,
+    },
+    functions: [],
+    ...rest,
+  };
+}
+
+test('a dropped ONNX file opens lazily and gives its weights', async () => {
+  const weights = normals(ROWS * COLUMNS);
+  const file = new Blob([new Uint8Array(await encodeModel(matMulModel(weights)))]);
+  const model = await openOnnx(blobSource(file, 'dropped.onnx'));
+  const [weight] = model.weights();
+  expect(weight).toMatchObject({ name: 'w', dtype: 'f32', shape: [ROWS, COLUMNS] });
+  const bytes = await model.readTensor(weight!.tensor);
+  expect(new Float32Array(bytes.slice().buffer)).toEqual(weights);
+  await model.close();
+});
+
+test('q4 is planned to the byte in the page', async () => {
+  const file = new Blob([new Uint8Array(await encodeModel(matMulModel(normals(ROWS * COLUMNS))))]);
+  const model = await openOnnx(blobSource(file, 'dropped.onnx'));
+  const { plan, files } = await planCompression(model, presetRecipe('q4'), { fileName: 'dropped_q4.onnx' });
+  const parts = plan.tensors.find(({ name }) => name === 'w')?.parts.map(({ length }) => length);
+  expect(parts).toEqual([(ROWS * COLUMNS) / 2, (ROWS / 32) * COLUMNS * 4]);
+  expect(files[0]?.size).toBe(plan.outputs[0]?.bytes);
+  await model.close();
+});
+
+test('WebAssembly and the plain-TypeScript definition give the same bytes in the page', async () => {
+  const wasm = await wasmKernels();
+  expect(wasm, 'this browser runs WebAssembly SIMD').toBeDefined();
+  const values = normals(100 * 100);
+  for (const encoding of ['uint8', 'int4', 'f8_e4m3fn', 'nf4', 'mxfp4'] as const) {
+    const fast = quantizeTensor(values, [100, 100], { encoding, kernels: wasm });
+    const slow = quantizeTensor(values, [100, 100], { encoding, kernels: referenceKernels() });
+    expect(fast.data, encoding).toEqual(slow.data);
+    expect(fast.dequantize(), encoding).toEqual(slow.dequantize());
+  }
+  const fast = measureTensor(values, [100, 100], { kernels: wasm });
+  expect(fast).toEqual(measureTensor(values, [100, 100], { kernels: referenceKernels() }));
+});
