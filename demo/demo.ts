@@ -68,7 +68,7 @@ async function main(): Promise<number> {
     );
   }
 
-  heading('3', 'Every mode that suits it, each proved in onnxruntime-node');
+  heading('3', `${basename(model)} in every mode that suits it, each proved in onnxruntime-node`);
   const progress = createProgressLine(process.stderr, style);
   const report = await compress(model, {
     to: MODE_NAMES,

@@ -93,7 +93,9 @@ export interface Reading {
   readonly confidence: number;
 }
 
-/** Greedy CTC. `probabilities` is [1, steps, classes]; the number of classes must be that of the key file. */
+/**
+ * Greedy CTC. Spaces at the ends, which no picture shows, are dropped. `probabilities` is [1, steps, classes]; the number of classes must be that of the key file.
+ */
 export function decode(
   probabilities: Float32Array,
   shape: readonly number[],
@@ -120,5 +122,5 @@ export function decode(
     }
     last = best;
   }
-  return { text, confidence: kept === 0 ? 0 : sum / kept };
+  return { text: text.trim(), confidence: kept === 0 ? 0 : sum / kept };
 }

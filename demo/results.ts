@@ -1,14 +1,14 @@
 /** What the demo found, as one table for the terminal and as an HTML page. */
 
 import { writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, extname, join } from 'node:path';
 import type { ModeResult, SkippedMode } from 'whittle';
 import {
   formatBytes,
   formatCosine,
   formatDecibels,
   formatMs,
-  formatRatio,
+  formatPercent,
   quantizePage,
   renderTable,
   type Style,
@@ -30,7 +30,7 @@ export interface Findings {
 }
 
 const COLUMNS = [
-  { title: 'file', min: 16 },
+  { title: 'file' },
   { title: 'bytes', align: 'right' },
   { title: 'ratio', align: 'right' },
   { title: 'SQNR', align: 'right' },
@@ -50,11 +50,11 @@ export function resultTable(
   const readings = [original, ...outcomes.map(({ reading }) => reading)];
   const ms = outcomes[0]?.result.verification?.msOriginal ?? Number.NaN;
   const rows = [
-    [basename(model), formatBytes(bytes), '', '', '', mark(text, original), formatMs(ms)],
+    ['the original', formatBytes(bytes), '', '', '', mark(text, original), formatMs(ms)],
     ...outcomes.map(({ result, reading }) => [
-      basename(result.files[0]?.path ?? ''),
+      withoutStem(basename(result.files[0]?.path ?? ''), basename(model, extname(model))),
       formatBytes(result.bytes),
-      formatRatio(result.bytes, bytes),
+      formatPercent(result.bytes / bytes, 1),
       formatDecibels(result.verification?.sqnr),
       formatCosine(result.verification?.cosine),
       mark(text, reading),
@@ -66,6 +66,11 @@ export function resultTable(
     return readings[row]?.text === text ? style.green(cell) : style.red(cell);
   };
   return renderTable(COLUMNS, rows, { width, style, paint });
+}
+
+/** Names of results differ in their ends only. */
+function withoutStem(name: string, stem: string): string {
+  return name.startsWith(stem) ? `…${name.slice(stem.length)}` : name;
 }
 
 function mark(text: string, reading: Reading): string {
