@@ -31,6 +31,8 @@ export interface FloatFormat {
   readonly bias: number;
   readonly signed: boolean;
   readonly maxFinite: number;
+  /** Code of `maxFinite`. */
+  readonly maxFiniteCode: number;
   /** Smallest positive normal value. */
   readonly minNormal: number;
   /** Smallest positive value. */
@@ -45,13 +47,18 @@ export interface FloatFormat {
 
 /** One row per type; the codes above `maxFinite` that are neither Inf nor NaN do not exist. */
 export const FLOAT_FORMATS: Readonly<Record<NarrowFloat, FloatFormat>> = {
-  f16: row(5, 10, 15, { maxFinite: 65504, infinity: 0x7c00, nan: 0x7e00 }),
-  bf16: row(8, 7, 127, { maxFinite: 2 ** 127 * (2 - 2 ** -7), infinity: 0x7f80, nan: 0x7fc0 }),
-  f8_e4m3fn: row(4, 3, 7, { maxFinite: 448, nan: 0x7f }),
-  f8_e4m3fnuz: row(4, 3, 8, { maxFinite: 240, nan: 0x80, unsignedZero: true }),
-  f8_e5m2: row(5, 2, 15, { maxFinite: 57344, infinity: 0x7c, nan: 0x7e }),
-  f8_e5m2fnuz: row(5, 2, 16, { maxFinite: 57344, nan: 0x80, unsignedZero: true }),
-  f4_e2m1: row(2, 1, 1, { maxFinite: 6 }),
+  f16: row(5, 10, 15, { maxFinite: 65504, maxFiniteCode: 0x7bff, infinity: 0x7c00, nan: 0x7e00 }),
+  bf16: row(8, 7, 127, {
+    maxFinite: 2 ** 127 * (2 - 2 ** -7),
+    maxFiniteCode: 0x7f7f,
+    infinity: 0x7f80,
+    nan: 0x7fc0,
+  }),
+  f8_e4m3fn: row(4, 3, 7, { maxFinite: 448, maxFiniteCode: 0x7e, nan: 0x7f }),
+  f8_e4m3fnuz: row(4, 3, 8, { maxFinite: 240, maxFiniteCode: 0x7f, nan: 0x80, unsignedZero: true }),
+  f8_e5m2: row(5, 2, 15, { maxFinite: 57344, maxFiniteCode: 0x7b, infinity: 0x7c, nan: 0x7e }),
+  f8_e5m2fnuz: row(5, 2, 16, { maxFinite: 57344, maxFiniteCode: 0x7f, nan: 0x80, unsignedZero: true }),
+  f4_e2m1: row(2, 1, 1, { maxFinite: 6, maxFiniteCode: 0x07 }),
   f8_e8m0: {
     bits: 8,
     exponentBits: 8,
@@ -59,6 +66,7 @@ export const FLOAT_FORMATS: Readonly<Record<NarrowFloat, FloatFormat>> = {
     bias: 127,
     signed: false,
     maxFinite: 2 ** 127,
+    maxFiniteCode: 0xfe,
     minNormal: 2 ** -127,
     minPositive: 2 ** -127,
     infinity: undefined,
@@ -71,7 +79,13 @@ function row(
   exponentBits: number,
   mantissaBits: number,
   bias: number,
-  special: { maxFinite: number; infinity?: number; nan?: number; unsignedZero?: boolean },
+  special: {
+    maxFinite: number;
+    maxFiniteCode: number;
+    infinity?: number;
+    nan?: number;
+    unsignedZero?: boolean;
+  },
 ): FloatFormat {
   return {
     bits: 1 + exponentBits + mantissaBits,
@@ -80,6 +94,7 @@ function row(
     bias,
     signed: true,
     maxFinite: special.maxFinite,
+    maxFiniteCode: special.maxFiniteCode,
     minNormal: 2 ** (1 - bias),
     minPositive: 2 ** (1 - bias - mantissaBits),
     infinity: special.infinity,
@@ -107,21 +122,11 @@ export function encodeFloat(dtype: NarrowFloat, value: number, saturate = false)
     if (format.nan === undefined) return 1 << (format.bits - 1);
     return format.unsignedZero ? format.nan : signBit | format.nan;
   }
-  const { mantissaBits, bias, maxFinite } = format;
-  const absolute = Math.abs(single[0]!);
-  if (magnitude !== 0x7f800000) {
-    // f32 subnormals have the exponent −126; every target but bf16 rounds them to zero.
-    const exponent = Math.max(magnitude >>> 23, 1) - 127;
-    const quantumExponent = Math.max(exponent, 1 - bias) - mantissaBits;
-    // Exact: a power-of-two multiple of an f32 in f64.
-    const steps = roundHalfEven(absolute * 2 ** -quantumExponent);
-    // A carry to the next binade is the same number of steps in the code.
-    const code = (Math.max(exponent, 1 - bias) + bias - 1) * 2 ** mantissaBits + steps;
-    if (steps * 2 ** quantumExponent <= maxFinite) {
-      return code === 0 && format.unsignedZero ? 0 : signBit | code;
-    }
+  if (magnitude < 0x7f800000) {
+    const code = roundMagnitude(magnitude, format);
+    if (code <= format.maxFiniteCode) return code === 0 && format.unsignedZero ? 0 : signBit | code;
   }
-  if (saturate || format.nan === undefined) return signBit | maxFiniteCode(format);
+  if (saturate || format.nan === undefined) return signBit | format.maxFiniteCode;
   if (format.infinity !== undefined) return signBit | format.infinity;
   return format.unsignedZero ? format.nan : signBit | format.nan;
 }
@@ -185,10 +190,24 @@ function roundHalfEven(value: number): number {
   return floor;
 }
 
-function maxFiniteCode(format: FloatFormat): number {
-  const exponent = floorLog2(format.maxFinite);
-  const steps = format.maxFinite / 2 ** (exponent - format.mantissaBits);
-  return (exponent + format.bias - 1) * 2 ** format.mantissaBits + steps;
+/** Code of a finite magnitude (f32 bits) in a format without an upper end. */
+function roundMagnitude(magnitude: number, format: FloatFormat): number {
+  const { mantissaBits, bias } = format;
+  // magnitude = significand · 2^(exponent − 23); f32 subnormals have the exponent −126.
+  const biased = magnitude >>> 23;
+  const exponent = (biased === 0 ? 1 : biased) - 127;
+  const significand = biased === 0 ? magnitude : (magnitude & 0x7fffff) | 0x800000;
+  const smallest = 1 - bias;
+  const binade = Math.max(exponent, smallest);
+  const drop = binade - exponent + 23 - mantissaBits;
+  const base = (binade - smallest) * 2 ** mantissaBits;
+  // Below a quarter of the smallest step.
+  if (drop > 25) return base;
+  const steps = significand >>> drop;
+  const rest = significand & ((1 << drop) - 1);
+  const half = 1 << (drop - 1);
+  // A carry to the next binade is the same number of steps in the code.
+  return base + steps + (rest > half || (rest === half && (steps & 1) === 1) ? 1 : 0);
 }
 
 /** f8_e8m0: the exponent of the nearest power of two, a tie (1.5 · 2^e) going up. */

@@ -57,7 +57,7 @@ export function resolveScheme(scheme: TensorScheme | EncodingId): ResolvedScheme
   const symmetric = given.symmetric ?? (row.affine ? row.signed || given.formula === 'sign-magnitude' : true);
   if (!row.affine) {
     const setting = (['formula', 'rounding', 'restricted', 'rule', 'range'] as const).find(
-      (key) => given[key] !== undefined && !(key === 'range' && row.scaleType === 'choice'),
+      (key) => given[key] !== undefined && !(key === 'range' && row.scaleType !== 'none'),
     );
     if (setting !== undefined || !symmetric) {
       throw usage(row, setting ?? 'symmetric', 'integer encodings have it');
