@@ -122,7 +122,11 @@ export function narrowDouble(source: usize, count: usize, target: usize): void {
   for (const end = target + (count << 2); target < end; target += 16, source += 32) {
     const low = f32x4.demote_f64x2_zero(v128.load(source));
     const high = f32x4.demote_f64x2_zero(v128.load(source, 16));
-    v128.store(target, v128.shuffle<i64>(low, high, 0, 2));
+    const x = v128.shuffle<i64>(low, high, 0, 2);
+    // The sign of a NaN comes from the source, not from the instruction.
+    const sign = v128.and(v128.shuffle<i32>(v128.load(source), v128.load(source, 16), 1, 3, 5, 7), i32x4.splat(0x80000000));
+    const quiet = v128.or(sign, i32x4.splat(0x7fc00000));
+    v128.store(target, v128.bitselect(x, quiet, f32x4.eq(x, x)));
   }
 }
 

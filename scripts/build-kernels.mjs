@@ -17,7 +17,15 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const MODULE = `${root}src/kernels/module.gen.ts`;
 const MANIFEST = `${root}kernels/manifest.json`;
 const FLAGS = [
-  '--runtime', 'stub', '--importMemory', '--noExportMemory', '-O3', '--converge', '--noAssert', '--enable', 'simd',
+  '--runtime',
+  'stub',
+  '--importMemory',
+  '--noExportMemory',
+  '-O3',
+  '--converge',
+  '--noAssert',
+  '--enable',
+  'simd',
 ];
 
 const compiler = createRequire(import.meta.url)('assemblyscript/package.json').version;
@@ -32,7 +40,9 @@ function readOptional(path) {
 }
 
 function readSources() {
-  const names = readdirSync(`${root}kernels`).filter((name) => name.endsWith('.ts')).sort();
+  const names = readdirSync(`${root}kernels`)
+    .filter((name) => name.endsWith('.ts'))
+    .sort();
   return new Map(names.map((name) => [`kernels/${name}`, readFileSync(`${root}kernels/${name}`, 'utf8')]));
 }
 
@@ -52,13 +62,20 @@ async function compile(sources) {
       if (name.endsWith('.wasm')) binary = contents;
     },
     listFiles: () => [],
-    stderr: { write: (chunk) => ((messages += chunk), true) },
+    stderr: {
+      write: (chunk) => {
+        messages += chunk;
+        return true;
+      },
+    },
   });
   if (error !== null || binary === undefined) {
     throw new Error(`the kernels do not compile\n${messages}${error?.message ?? ''}`);
   }
   if (messages.trim() !== '') process.stderr.write(messages);
-  const exports = WebAssembly.Module.exports(new WebAssembly.Module(binary)).map((item) => item.name).sort();
+  const exports = WebAssembly.Module.exports(new WebAssembly.Module(binary))
+    .map((item) => item.name)
+    .sort();
   const manifest = {
     compiler: `assemblyscript ${compiler}`,
     flags: FLAGS.join(' '),
@@ -101,10 +118,14 @@ if (mode === 'build') {
     (key) => JSON.stringify(manifest[key]) !== JSON.stringify(stated[key]),
   );
   for (const key of differences) {
-    console.error(`kernels/manifest.json: '${key}' is ${JSON.stringify(stated[key])}, built ${JSON.stringify(manifest[key])}`);
+    console.error(
+      `kernels/manifest.json: '${key}' is ${JSON.stringify(stated[key])}, built ${JSON.stringify(manifest[key])}`,
+    );
   }
   if (differences.length > 0) {
-    console.error('The kernels and their manifest disagree: run `node scripts/build-kernels.mjs --update` and commit it.');
+    console.error(
+      'The kernels and their manifest disagree: run `node scripts/build-kernels.mjs --update` and commit it.',
+    );
     process.exitCode = 1;
   }
 } else {

@@ -5,7 +5,7 @@
 
 import { byteLength, type DType } from '../core/dtype.ts';
 import { WhittleError } from '../errors.ts';
-import type { BlockOptions } from './kernels.ts';
+import type { BlockOptions, Kernels } from './kernels.ts';
 
 /** Throws E_TENSOR_SIZE unless `actual` is at least `needed` elements. */
 export function requireLength(what: string, actual: number, needed: number): void {
@@ -32,23 +32,17 @@ function requireCount(what: string, value: number, least: number): void {
   });
 }
 
-export function checkPair(a: Float32Array, b: Float32Array): void {
+function checkPair(a: Float32Array, b: Float32Array): void {
   requireLength('b', b.length, a.length);
 }
 
-export function checkConvert(
-  from: DType,
-  to: DType,
-  source: Uint8Array,
-  target: Uint8Array,
-  count: number,
-): void {
+function checkConvert(from: DType, to: DType, source: Uint8Array, target: Uint8Array, count: number): void {
   requireCount('count', count, 0);
   requireLength('source', source.length, byteLength(from, count));
   requireLength('target', target.length, byteLength(to, count));
 }
 
-export function checkColumns(values: number, columns: number, ...vectors: number[]): void {
+function checkColumns(values: number, columns: number, ...vectors: number[]): void {
   requireCount('columns', columns, values === 0 ? 0 : 1);
   requireWhole('values', values, columns);
   for (const length of vectors) requireLength('vector of columns', length, columns);
@@ -64,7 +58,7 @@ function checkBlock(options: BlockOptions): void {
   }
 }
 
-export function checkColumnBlocks(
+function checkColumnBlocks(
   tile: number,
   rows: number,
   columns: number,
@@ -94,7 +88,7 @@ export function checkColumnBlocks(
 }
 
 /** For blocks whose codes keep the order of the values; `blocks` is how many scales are written. */
-export function checkBlocks(
+function checkBlocks(
   values: number,
   count: number,
   options: BlockOptions,
@@ -111,18 +105,13 @@ export function checkBlocks(
   if (zeroPoints > 0 || !options.symmetric) requireLength('zeroPoints', zeroPoints, blocks);
 }
 
-export function checkBnb4(values: number, blockSize: number, codes: number, absmax: number): void {
+function checkBnb4(values: number, blockSize: number, codes: number, absmax: number): void {
   requireCount('blockSize', blockSize, 1);
   requireLength('codes', codes, values);
   requireLength('absmax', absmax, Math.ceil(values / blockSize));
 }
 
-export function checkBits(
-  codes: number,
-  bits: number,
-  order: 'lowFirst' | 'highFirst',
-  packed: number,
-): void {
+function checkBits(codes: number, bits: number, order: 'lowFirst' | 'highFirst', packed: number): void {
   requireCount('bits', bits, 1);
   if (bits > (order === 'highFirst' ? 4 : 8)) {
     throw new WhittleError('E_DTYPE', 'codes of this width cannot be packed', {
@@ -137,7 +126,7 @@ export function checkBits(
   );
 }
 
-export function checkTranspose(
+function checkTranspose(
   source: number,
   rows: number,
   columns: number,
@@ -148,4 +137,134 @@ export function checkTranspose(
   requireCount('columns', columns, 0);
   requireLength('source', source, rows * columns * elementSize);
   requireLength('target', target, rows * columns * elementSize);
+}
+
+/** The same kernels with their arguments checked. */
+export function checkedKernels(kernels: Kernels): Kernels {
+  return {
+    backend: kernels.backend,
+    arena(byteLength) {
+      requireCount('byteLength', byteLength, 0);
+      return kernels.arena(byteLength);
+    },
+    range: (values) => kernels.range(values),
+    powerSums: (values, shift) => kernels.powerSums(values, shift),
+    histogram: (values, low, high, counts) => kernels.histogram(values, low, high, counts),
+    errorSums(a, b) {
+      checkPair(a, b);
+      return kernels.errorSums(a, b);
+    },
+    convert(from, to, source, target, count, options) {
+      checkConvert(from, to, source, target, count);
+      kernels.convert(from, to, source, target, count, options);
+    },
+    quantizeAffine(values, scale, zeroPoint, low, high, rounding, target) {
+      requireLength('target', target.length, values.length);
+      kernels.quantizeAffine(values, scale, zeroPoint, low, high, rounding, target);
+    },
+    dequantizeAffine(codes, scale, zeroPoint, target) {
+      requireLength('target', target.length, codes.length);
+      kernels.dequantizeAffine(codes, scale, zeroPoint, target);
+    },
+    columnRange(values, columns, min, max) {
+      checkColumns(values.length, columns, min.length, max.length);
+      return kernels.columnRange(values, columns, min, max);
+    },
+    quantizeAffineColumns(values, columns, scales, zeroPoints, low, high, rounding, target) {
+      checkColumns(values.length, columns, scales.length, zeroPoints.length);
+      requireLength('target', target.length, values.length);
+      kernels.quantizeAffineColumns(values, columns, scales, zeroPoints, low, high, rounding, target);
+    },
+    quantizeColumnBlocks(
+      tile,
+      rows,
+      columns,
+      options,
+      packed,
+      packedStride,
+      scales,
+      scaleStride,
+      zeros,
+      first,
+    ) {
+      checkColumnBlocks(
+        tile.length,
+        rows,
+        columns,
+        options,
+        packed.length,
+        packedStride,
+        scales.length,
+        scaleStride,
+        zeros.length,
+        first,
+      );
+      return kernels.quantizeColumnBlocks(
+        tile,
+        rows,
+        columns,
+        options,
+        packed,
+        packedStride,
+        scales,
+        scaleStride,
+        zeros,
+        first,
+      );
+    },
+    quantizeRowBlocks(values, rows, rowLength, options, codes, scales, zeros) {
+      const blocks = rows * Math.ceil(rowLength / options.blockSize);
+      const count = rows * rowLength;
+      checkBlocks(values.length, count, options, codes.length, blocks, scales.length, zeros.length);
+      return kernels.quantizeRowBlocks(values, rows, rowLength, options, codes, scales, zeros);
+    },
+    quantizeColumnBlocksRowMajor(tile, rows, columns, options, codes, scales, zeros) {
+      const blocks = columns * Math.ceil(rows / options.blockSize);
+      checkBlocks(tile.length, rows * columns, options, codes.length, blocks, scales.length, zeros.length);
+      return kernels.quantizeColumnBlocksRowMajor(tile, rows, columns, options, codes, scales, zeros);
+    },
+    quantizeBnb4(values, blockSize, codebook, codes, absmax) {
+      checkBnb4(values.length, blockSize, codes.length, absmax.length);
+      return kernels.quantizeBnb4(values, blockSize, codebook, codes, absmax);
+    },
+    dequantizeRowBlocks(codes, signed, bits, rows, rowLength, blockSize, scales, zeros, zero, target) {
+      const options = { rule: 'qdq', bits, blockSize, symmetric: true, scaleType: 'f32' } as const;
+      const blocks = rows * Math.ceil(rowLength / blockSize);
+      const count = rows * rowLength;
+      checkBlocks(
+        target.length,
+        count,
+        options,
+        codes.length,
+        blocks,
+        scales.length,
+        zeros?.length ?? blocks,
+      );
+      if (zeros !== undefined) requireLength('zeroPoints', zeros.length, blocks);
+      kernels.dequantizeRowBlocks(
+        codes,
+        signed,
+        bits,
+        rows,
+        rowLength,
+        blockSize,
+        scales,
+        zeros,
+        zero,
+        target,
+      );
+    },
+    packBits(codes, bits, order, target) {
+      checkBits(codes.length, bits, order, target.length);
+      kernels.packBits(codes, bits, order, target);
+    },
+    unpackBits(packed, bits, order, codes) {
+      checkBits(codes.length, bits, order, packed.length);
+      kernels.unpackBits(packed, bits, order, codes);
+    },
+    transpose(source, rows, columns, elementSize, target) {
+      checkTranspose(source.length, rows, columns, elementSize, target.length);
+      kernels.transpose(source, rows, columns, elementSize, target);
+    },
+  };
 }

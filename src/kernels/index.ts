@@ -24,7 +24,9 @@ export function referenceKernels(): Kernels {
 
 /** New WebAssembly SIMD kernels with their own memory, or undefined where the machine cannot run them. */
 export async function wasmKernels(): Promise<Kernels | undefined> {
-  return undefined;
+  // Loaded on demand: the module is large beside the reference.
+  const { createWasmKernels } = await import('./wasm.ts');
+  return createWasmKernels();
 }
 
 /** The fastest kernels that this machine runs. */
