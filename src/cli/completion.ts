@@ -117,7 +117,7 @@ complete -F _whittle whittle`;
 }
 
 function zsh(commands: readonly CommandWords[]): string {
-  const escape = (text: string): string => text.replace(/[[\]:\\]/g, '\\$&');
+  const escaped = (text: string): string => text.replace(/[[\]:\\]/g, '\\$&');
   const cases = commands.map(({ name, flags, values }) => {
     const specs = flags.map((flag) => {
       const action = !flag.takesValue
@@ -128,7 +128,7 @@ function zsh(commands: readonly CommandWords[]): string {
             ? `:value:_values -s , value ${flag.values.join(' ')}`
             : `:value:(${flag.values.join(' ')})`;
       const [first = '', second] = flag.names;
-      const text = `[${escape(flag.description)}]${action}`;
+      const text = `[${escaped(flag.description)}]${action}`;
       return second === undefined
         ? `        ${quote(`*${first}${text}`)}`
         : `        '*'{${first},${second}}${quote(text)}`;
@@ -136,7 +136,9 @@ function zsh(commands: readonly CommandWords[]): string {
     const rest = values.length === 0 ? '*:file:_files' : `1:value:(${values.join(' ')})`;
     return `      ${name}) _arguments \\\n${specs.join(' \\\n')} \\\n        ${quote(rest)} ;;`;
   });
-  const list = commands.map(({ name, summary }) => `      ${quote(`${name}:${escape(summary)}`)}`).join('\n');
+  const list = commands
+    .map(({ name, summary }) => `      ${quote(`${name}:${escaped(summary)}`)}`)
+    .join('\n');
   return `#compdef whittle
 # whittle completion for zsh: source <(whittle completion zsh), after compinit
 _whittle() {

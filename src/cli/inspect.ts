@@ -26,10 +26,18 @@ export interface InspectFlags {
   readonly tensor?: readonly string[] | undefined;
   readonly sort?: 'file' | 'name' | 'size' | 'range' | 'std' | 'outliers' | undefined;
   readonly top?: number | undefined;
+  /** Single numbers too, which exporters scatter by the hundred. */
+  readonly all?: boolean | undefined;
   readonly html?: string | undefined;
 }
 
 const SPARK_WIDTH = 16;
+/** More single numbers than this are left out of the table. */
+const MAX_SCALARS = 4;
+
+function isScalar({ count }: TensorReport): boolean {
+  return count <= 1;
+}
 
 export async function runInspect(context: Context, file: string, flags: InspectFlags): Promise<undefined> {
   if (flags.tensor !== undefined && !flags.stats) {
@@ -84,8 +92,14 @@ export function modelReport(summary: ModelSummary, modes: readonly ModeSuitabili
 
 function describeValue({ name, dtype, shape }: ModelSummary['inputs'][number]): string {
   const dims =
-    shape === undefined ? '' : ` ${shape.length === 0 ? 'scalar' : shape.map((dim) => dim ?? '?').join('×')}`;
+    shape === undefined ? '' : ` ${shape.length === 0 ? 'scalar' : shape.map(dimensionText).join('×')}`;
   return `${name} ${dtype ?? '?'}${dims}`;
+}
+
+/** Exporters' symbols can be long and tell nothing: p2o.DynamicDimension.0. */
+function dimensionText(dim: number | string | null): string {
+  if (dim === null || (typeof dim === 'string' && dim.length > 20)) return '?';
+  return String(dim);
 }
 
 function tensorReport(tensor: TensorSummary): TensorReport {
@@ -148,7 +162,9 @@ function weightTable(report: ModelReport, flags: InspectFlags, context: Context)
   const { style, width } = context;
   const title = `${style.bold(safeName(report.file))}  ${style.dim(`${formatBytes(report.bytes)}, ${formatCount(report.tensors.length)} weights`)}`;
   const sorted = sortTensors(report.tensors, flags.sort);
-  const shown = flags.top === undefined ? sorted : sorted.slice(0, flags.top);
+  const scalars = flags.all === true ? 0 : sorted.filter(isScalar).length;
+  const listed = scalars > MAX_SCALARS ? sorted.filter((tensor) => !isScalar(tensor)) : sorted;
+  const shown = flags.top === undefined ? listed : listed.slice(0, flags.top);
   const cells = flags.stats ? statisticsCells : plainCells;
   const grouped = flags.sort === undefined || flags.sort === 'file';
   const groups = grouped ? groupByLayer(shown, ({ name }) => name) : [{ layer: '', members: shown }];
@@ -161,7 +177,7 @@ function weightTable(report: ModelReport, flags: InspectFlags, context: Context)
       ...members.map((tensor) => cells(tensor, indent + safeName(nameInLayer(tensor.name, layer)))),
     ];
   });
-  const left = report.tensors.length - shown.length;
+  const left = listed.length - shown.length;
   return [
     title,
     '',
@@ -171,6 +187,7 @@ function weightTable(report: ModelReport, flags: InspectFlags, context: Context)
       paint: (text, _row, column) => (flags.stats && column === COLUMNS.length - 1 ? style.cyan(text) : text),
     }),
     ...(left > 0 ? [style.dim(`… and ${formatCount(left)} more`)] : []),
+    ...(listed.length < sorted.length ? [style.dim(`${formatCount(scalars)} single numbers are not shown (--all)`)] : []),
     '',
   ].join('\n');
 }
@@ -222,11 +239,15 @@ function sortTensors(tensors: readonly TensorReport[], by: InspectFlags['sort'])
 }
 
 function footer(report: ModelReport, { style }: Context): string {
-  const operators = report.operators.slice(0, 8).map(({ opType, count }) => `${safeName(opType)} ${count}`);
-  if (report.operators.length > 8) operators.push(`${report.operators.length - 8} more kinds`);
+  const computing = report.operators.filter(({ opType }) => opType !== 'Constant');
+  const operators = computing.slice(0, 8).map(({ opType, count }) => `${safeName(opType)} ${count}`);
+  if (computing.length > 8) operators.push(`${computing.length - 8} more kinds`);
   const lines: [string, string][] = [
     ['total', `${formatCount(report.parameters)} parameters, ${formatBytes(report.weightBytes)} of weights`],
-    ['operators', `${formatCount(report.nodes)}: ${operators.join(', ')}`],
+    [
+      'operators',
+      `${formatCount(computing.reduce((sum, { count }) => sum + count, 0))}: ${operators.join(', ')}`,
+    ],
     [
       'opset',
       `${report.opsets.map(({ domain, version }) => `${safeName(domain)} ${version}`).join(', ')}; IR ${report.irVersion ?? '?'}${report.producer === '' ? '' : `; by ${safeName(report.producer)}`}`,

@@ -72,7 +72,7 @@ export function createProgram(options: ProgramOptions): Command {
       ['whittle quantize ./my-model --to q4f16', 'every session of a transformers.js folder'],
       ['whittle compare model.onnx model_q4.onnx', 'what was lost, weight by weight and at the outputs'],
       ['whittle modes', 'what q4, q8, bnb4 … mean and where they run'],
-    ]) + `\n${EXIT_CODES}`,
+    ]).concat('\n', EXIT_CODES),
   );
   addInspect(program, options);
   addQuantize(program, options);
@@ -134,6 +134,7 @@ function addInspect(program: Command, options: ProgramOptions): void {
       ]),
     )
     .option('--top <n>', 'show the first n only', integerOption(1, 1e9))
+    .option('--all', 'show single numbers too')
     .option('--html <file>', 'write a report with histograms to this file');
   finish(
     command,
@@ -199,7 +200,8 @@ function addQuantize(program: Command, options: ProgramOptions): void {
     )
     .addOption(new Option('--nonfinite <policy>', 'weights that hold NaN or Inf').choices(['error', 'keep']))
     .option('--threads <n>', 'worker threads (default: all cores)', integerOption(1, 1024))
-    .option('--no-measure', 'do not measure the error of each weight')
+    .option('--measure', 'measure the error of each weight (default: up to 256 MiB)')
+    .option('--no-measure', 'do not')
     .option('--dry-run', 'print the plan and the exact sizes, write nothing')
     .option('--save-plan <file>', 'write the plan as JSON')
     .option('--html <file>', 'write a report to this file')

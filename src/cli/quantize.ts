@@ -1,6 +1,7 @@
 /** `whittle quantize`: recipes from the flags, the run with its progress, and the table of what was gained and lost. */
 
-import { basename } from 'node:path';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type {
   CompressionReport,
   CompressOptions,
@@ -44,7 +45,7 @@ export interface QuantizeFlags extends RecipeFlags, ProofFlags {
   readonly externalData?: 'auto' | 'always' | 'never' | undefined;
   readonly nonfinite?: 'error' | 'keep' | undefined;
   readonly threads?: number | undefined;
-  readonly measure: boolean;
+  readonly measure?: boolean | undefined;
   readonly dryRun?: boolean | undefined;
   readonly savePlan?: string | undefined;
   readonly html?: string | undefined;
@@ -72,7 +73,7 @@ export async function runQuantize(context: Context, input: string, flags: Quanti
     force: flags.force,
     externalData: flags.externalData,
     nonFinite: flags.nonfinite,
-    measure: flags.measure,
+    measure: flags.measure ?? (await isQuickToMeasure(input)),
     dryRun: flags.dryRun,
     verify,
     signal: context.signal,
@@ -88,6 +89,22 @@ export async function runQuantize(context: Context, input: string, flags: Quanti
   printRemarks(context, report, flags);
   if (flags.minCosine !== undefined) checkSimilarity(report, flags.minCosine);
   return undefined;
+}
+
+/** Beyond this, measuring every weight's error takes longer than quantizing: only on request. */
+const MEASURED_BYTES = 256 * 1024 * 1024;
+
+/** Whether model and data files are small enough to measure without being asked. */
+async function isQuickToMeasure(input: string): Promise<boolean> {
+  const info = await stat(input).catch(() => undefined);
+  if (info === undefined) return true;
+  const folder = info.isDirectory() ? join(input, 'onnx') : dirname(input);
+  const start = info.isDirectory() ? '' : basename(input);
+  const names = (await readdir(folder).catch(() => [])).filter((name) => name.startsWith(start));
+  const sizes = await Promise.all(
+    names.map(async (name) => (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0) <= MEASURED_BYTES;
 }
 
 function targetNames(names: readonly string[]): TargetName[] {
@@ -273,12 +290,6 @@ function printRemarks(context: Context, report: CompressionReport, flags: Quanti
   const proof = report.results.find(({ verification }) => verification !== undefined)?.verification;
   if (proof !== undefined) {
     context.say(errStyle.dim(`run in ${proof.runtime} ${proof.runtimeVersion} on ${safeName(proof.inputs)}`));
-  } else if (flags.verify !== false) {
-    context.say(
-      errStyle.yellow(
-        'not run: no runtime is installed here (npm install onnxruntime-node); --no-verify says that is meant',
-      ),
-    );
   }
   if (flags.html !== undefined) context.say(`Report: ${flags.html}`);
   context.say(errStyle.dim(`done in ${formatDuration(report.seconds)}`));

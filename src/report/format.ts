@@ -78,14 +78,12 @@ export function formatDecibels(decibels: number | undefined): string {
   return Number.isFinite(decibels) ? `${decibels.toFixed(1)} dB` : decibels > 0 ? 'exact' : '−∞ dB';
 }
 
-/** Enough nines to see a difference: 0.99987, but 1 only where it is 1. */
+/** Enough nines to see a difference: two digits of the distance from 1, at least four places; 1 only where it is 1. */
 export function formatCosine(cosine: number | undefined): string {
   if (cosine === undefined || Number.isNaN(cosine)) return '–';
-  if (cosine === 1) return '1';
-  const distance = 1 - cosine;
-  const digits = distance >= 1e-3 ? 4 : distance >= 1e-5 ? 6 : 8;
-  const text = cosine.toFixed(digits);
-  return Number(text) === 1 ? '>0.99999999' : text;
+  if (cosine >= 1) return '1';
+  const digits = Math.max(4, 1 - Math.floor(Math.log10(1 - cosine)));
+  return digits > 9 ? '>0.99999999' : cosine.toFixed(digits).replace('-', '−');
 }
 
 function significant(value: number): string {

@@ -10,7 +10,9 @@ export function layerOf(name: string): string {
   if (exported) return exported[1] ?? name;
   const parts = name.split(/([./])/);
   // Names and separators alternate: the layer ends with the first numbered part that something follows.
-  const number = parts.findIndex((part, index) => index % 2 === 0 && index < parts.length - 1 && /(^|[_-])\d+$/.test(part));
+  const number = parts.findIndex(
+    (part, index) => index % 2 === 0 && index < parts.length - 1 && /(^|[_-])\d+$/.test(part),
+  );
   if (number >= 0) return parts.slice(0, number + 1).join('');
   const first = parts.findIndex((part, index) => index % 2 === 0 && part !== '');
   return parts.length > first + 1 ? parts.slice(0, first + 1).join('') : '';

@@ -85,9 +85,11 @@ function modes(report: ModelReport): string {
 }
 
 function operators(report: ModelReport): string {
-  const top = report.operators.slice(0, 14);
+  // Constant nodes hold data and compute nothing.
+  const computing = report.operators.filter(({ opType }) => opType !== 'Constant');
+  const top = computing.slice(0, 14);
   if (top.length === 0) return '';
-  const rest = report.operators.slice(14).reduce((sum, { count }) => sum + count, 0);
+  const rest = computing.slice(14).reduce((sum, { count }) => sum + count, 0);
   const bars = top.map(({ opType, count }) => ({ label: opType, value: count, text: formatCount(count) }));
   if (rest > 0) bars.push({ label: 'others', value: rest, text: formatCount(rest) });
   return `<h2>Operators</h2><div class="card">${barsSvg('operators', bars)}</div>`;

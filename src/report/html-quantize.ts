@@ -59,7 +59,7 @@ function resultTable(view: CompressionView): string {
   const run = view.results.some(({ cosine }) => cosine !== undefined);
   const columns = [
     { title: 'file', className: 'name' },
-    { title: 'mode' },
+    { title: 'mode', className: 'nowrap' },
     { title: 'size', className: 'n' },
     { title: 'of original', className: 'n' },
     ...(measured ? [{ title: 'weight SQNR', className: 'n' }] : []),

@@ -3,7 +3,7 @@
  * data. Colours come from the page's style sheet through `class` and `currentColor`, so that light and dark both work.
  */
 
-import { formatValue } from './format.ts';
+import { formatShortCount, formatValue } from './format.ts';
 
 /** Text between tags and in quoted attributes; names come from files that nobody vouches for. */
 export function escapeXml(text: string): string {
@@ -88,7 +88,7 @@ export interface Bar {
 }
 
 /** Horizontal bars from zero, one below the other, with label and figure. */
-export function barsSvg(title: string, bars: readonly Bar[], width = 720): string {
+export function barsSvg(title: string, bars: readonly Bar[], width = 1080): string {
   const rowHeight = 26;
   const labelWidth = Math.min(
     240,
@@ -136,7 +136,7 @@ export interface ScatterOptions {
 
 /** Points over two axes with a few round ticks. Points that are not finite are left out. */
 export function scatterSvg(title: string, points: readonly Point[], options: ScatterOptions): string {
-  const { width = 720, height = 280, logX = false } = options;
+  const { width = 1080, height = 300, logX = false } = options;
   const place = (x: number): number => (logX ? Math.log10(Math.max(x, Number.MIN_VALUE)) : x);
   const finite = points.filter(({ x, y }) => Number.isFinite(place(x)) && Number.isFinite(y));
   const frame = { left: 56, right: width - 12, top: 12, bottom: height - 40 };
@@ -157,7 +157,7 @@ export function scatterSvg(title: string, points: readonly Point[], options: Sca
     ? ticks(Math.ceil(xs.low), Math.floor(xs.high)).filter(Number.isInteger)
     : ticks(xs.low, xs.high);
   for (const tick of xTicks) {
-    const text = logX ? formatValue(10 ** tick) : formatValue(tick);
+    const text = logX && tick >= 0 ? formatShortCount(10 ** tick) : formatValue(logX ? 10 ** tick : tick);
     parts.push(
       `<text x="${at(sx(tick))}" y="${frame.bottom + 16}" text-anchor="middle">${escapeXml(text)}</text>`,
     );

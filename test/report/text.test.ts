@@ -1,0 +1,50 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { safeName, textWidth, truncateMiddle } from '../../src/report/text.ts';
+
+describe('textWidth', () => {
+  test.each([
+    ['', 0],
+    ['model.onnx', 10],
+    ['模型', 4],
+    ['é', 1],
+    ['e\u0301', 1],
+    ['👍', 2],
+    ['한글', 4],
+    ['\u001b[31mred\u001b[39m', 3],
+    ['▁▂▃▅▇', 5],
+    ['3×4', 3],
+  ])('%j takes %i columns', (text, width) => {
+    expect(textWidth(text)).toBe(width);
+  });
+});
+
+describe('truncateMiddle', () => {
+  test('keeps both ends of a name', () => {
+    expect(truncateMiddle('encoder.layer.11.attention.query.weight', 20)).toBe('encoder.l…ery.weight');
+  });
+
+  test('never exceeds the width, whatever the text', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme' }), fc.nat(40), (text, width) => {
+        const plain = safeName(text);
+        expect(textWidth(truncateMiddle(plain, width))).toBeLessThanOrEqual(width);
+      }),
+    );
+  });
+
+  test('leaves what fits alone', () => {
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        const plain = safeName(text);
+        expect(truncateMiddle(plain, textWidth(plain))).toBe(plain);
+      }),
+    );
+  });
+});
+
+test('escape sequences, line feeds and direction marks in a name are shown, not obeyed', () => {
+  const name = 'w\u001b[2J\n\u202egnp\u2066\r\u009b31m';
+  const shown = safeName(name);
+  expect(shown).toBe('w\\u001b[2J\\u000a\\u202egnp\\u2066\\u000d\\u009b31m');
+});
