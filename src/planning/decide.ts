@@ -42,12 +42,18 @@ interface Subject {
 type Matcher = (subject: Subject) => boolean;
 
 export interface CompiledRecipe {
-  readonly rules: readonly { readonly matches: Matcher; readonly scheme: Scheme; readonly named: boolean; readonly label: string }[];
+  readonly rules: readonly {
+    readonly matches: Matcher;
+    readonly scheme: Scheme;
+    readonly named: boolean;
+    readonly label: string;
+  }[];
   readonly excluded: Matcher;
 }
 
 export function compileRecipe(recipe: Recipe): CompiledRecipe {
-  const exclude = recipe.exclude === undefined ? [] : isMatchList(recipe.exclude) ? recipe.exclude : [recipe.exclude];
+  const exclude =
+    recipe.exclude === undefined ? [] : isMatchList(recipe.exclude) ? recipe.exclude : [recipe.exclude];
   const excluders = exclude.map(compileMatch);
   return {
     rules: recipe.rules.map(({ match, scheme }, index) => ({
@@ -96,8 +102,14 @@ export function checkScheme(
     case 'bnb4':
       return bnb4.check(weight, use, scheme, abilities);
     case 'dynamic-int8':
-      if (abilities.opset < 11) return refuse('DynamicQuantizeLinear needs opset 11, and the model cannot be raised');
-      return dynamicInt8.check(weight, use, { ...scheme, weightType: resolveDynamic(scheme.weightType) }, abilities);
+      if (abilities.opset < 11)
+        return refuse('DynamicQuantizeLinear needs opset 11, and the model cannot be raised');
+      return dynamicInt8.check(
+        weight,
+        use,
+        { ...scheme, weightType: resolveDynamic(scheme.weightType) },
+        abilities,
+      );
     case 'qdq':
       return qdq.check(weight, use, scheme, abilities);
     case 'cast':
@@ -115,7 +127,12 @@ interface UseDecision {
   readonly reason: string;
 }
 
-function decideUse(weight: Weight, use: ResolvedUse, recipe: CompiledRecipe, context: DecideContext): UseDecision {
+function decideUse(
+  weight: Weight,
+  use: ResolvedUse,
+  recipe: CompiledRecipe,
+  context: DecideContext,
+): UseDecision {
   const subject: Subject = { weight, use, elements: elementCount(weight.shape) ?? 0 };
   const keep = (reason: string): UseDecision => ({ use, scheme: { as: 'keep' }, reason });
   if (recipe.excluded(subject)) return keep('excluded by the recipe');
@@ -140,7 +157,8 @@ function unmatchedReason(subject: Subject, recipe: CompiledRecipe): string {
   const { use, elements, weight } = subject;
   const large = { ...subject, elements: Number.MAX_SAFE_INTEGER };
   const tooSmall = recipe.rules.some(({ matches }) => matches(large));
-  if (use.role.kind === 'other' || weight.shape.length < 2) return `bias, norm or operand of ${use.node.opType ?? ''}`;
+  if (use.role.kind === 'other' || weight.shape.length < 2)
+    return `bias, norm or operand of ${use.node.opType ?? ''}`;
   if (tooSmall) return `small: ${elements} elements`;
   return `no rule for ${use.node.opType ?? ''}`;
 }
@@ -186,9 +204,17 @@ function decideMixed(
     if (problem === undefined) {
       const { bits, blockSize, symmetric } = gather;
       const scheme: Scheme = { ...product, bits, blockSize, symmetric };
-      return { weight, uses, scheme, tied: true, reason: 'embedding tied to its output head: one copy for both' };
+      return {
+        weight,
+        uses,
+        scheme,
+        tied: true,
+        reason: 'embedding tied to its output head: one copy for both',
+      };
     }
-    const perUse = new Map(each.flatMap(({ use, scheme }) => (scheme.as === 'keep' ? [] : [[use, scheme] as const])));
+    const perUse = new Map(
+      each.flatMap(({ use, scheme }) => (scheme.as === 'keep' ? [] : [[use, scheme] as const])),
+    );
     return { weight, uses, scheme: product, perUse, reason: `tied, but stored twice: ${problem}` };
   }
   const forms = [...new Set(each.map(({ scheme }) => scheme.as))].join(', ');
@@ -211,7 +237,9 @@ export function settleLstm(decisions: readonly Decision[]): Decision[] {
   }
   return decisions.map((decision) => {
     if (decision.scheme.as !== 'dynamic-int8') return decision;
-    const alone = decision.uses.some(({ node, role }) => role.kind === 'lstm' && quantized.get(node)?.size !== 2);
+    const alone = decision.uses.some(
+      ({ node, role }) => role.kind === 'lstm' && quantized.get(node)?.size !== 2,
+    );
     if (!alone) return decision;
     return { ...decision, scheme: { as: 'keep' }, reason: 'the other matrix of the LSTM is not quantized' };
   });
@@ -221,7 +249,8 @@ export function settleLstm(decisions: readonly Decision[]): Decision[] {
 export function applyDecision(context: RewriteContext, decision: Decision, decide: DecideContext): void {
   const { weight, uses, scheme, perUse, tied } = decision;
   if (tied === true && scheme.as === 'matmul-nbits') {
-    if (scheme.bits !== 2) applyTied(context, weight, uses, { ...scheme, bits: scheme.bits }, decide.abilities);
+    if (scheme.bits !== 2)
+      applyTied(context, weight, uses, { ...scheme, bits: scheme.bits }, decide.abilities);
   } else if (perUse !== undefined) {
     for (const [use, own] of perUse) applyScheme(context, weight, [use], own, decide);
   } else if (scheme.as !== 'keep') {

@@ -18,7 +18,15 @@ export interface PlanFacts {
   readonly sources: ReadonlyMap<string, TensorBytes>;
 }
 
-export function describePlan({ model, recipe, targets, decisions, context, files, sources }: PlanFacts): Plan {
+export function describePlan({
+  model,
+  recipe,
+  targets,
+  decisions,
+  context,
+  files,
+  sources,
+}: PlanFacts): Plan {
   const places = partPlaces(files);
   const names = partNames(context);
   const tensors = decisions.map(({ weight, uses, scheme, reason }): PlannedTensor => {

@@ -145,6 +145,9 @@ async function build(
   // A mode whose rules found nothing is not that mode: q4f16 without a 4-bit weight would be fp16 under a wrong name.
   if (active.length === 0 && (recipe.rules.length > 0 || (half?.converted ?? 0) === 0))
     throw nothingToDo(model, recipe, decisions);
+  if (active.length === 0 && recipe.rules.length > 0) {
+    context.notes.add(`No weight takes the integer form of ${recipe.name} here: the result is that of fp16.`);
+  }
   addNotes(context, decisions, targets, abilities);
   const files = await layoutModel(proto, {
     fileName: options.fileName,

@@ -48,6 +48,18 @@ function dynamicInt8(weightType: 'auto' | 'int8' | 'uint8'): Rule[] {
 
 const WEIGHT_OPS = ['MatMul', 'Gemm', 'Conv', 'ConvTranspose', 'LSTM', 'GRU', 'RNN', ...DATA_MOVEMENT_OPS];
 
+/** Tables of rotary positions are looked up as embeddings are, but are angles: they stay exact. */
+const ROTARY = {
+  tensor: ['cos', 'sin', '**cos_cache', '**sin_cache', '**cos_cached', '**sin_cached', '**rotary_emb**'],
+  opType: 'Gather',
+} as const;
+
+/** int8 rows with a scale each: looked up first, so that the table is never expanded. */
+const INT8_TABLE: Rule = {
+  match: { opType: 'Gather', minElements: MIN_ELEMENTS },
+  scheme: { as: 'qdq', type: 'int8', granularity: 'channel', blockSize: 0 },
+};
+
 const fp16 = { keepIoTypes: true } as const;
 
 const PRESETS = {
@@ -61,9 +73,20 @@ const PRESETS = {
     description: 'dynamic int8; uint8 weights where the graph has a Conv or fused attention',
     suffix: '_quantized',
     rules: dynamicInt8('auto'),
+    exclude: ROTARY,
   },
-  int8: { description: 'dynamic int8, signed weights', suffix: '_int8', rules: dynamicInt8('int8') },
-  uint8: { description: 'dynamic int8, unsigned weights', suffix: '_uint8', rules: dynamicInt8('uint8') },
+  int8: {
+    description: 'dynamic int8, signed weights',
+    suffix: '_int8',
+    rules: dynamicInt8('int8'),
+    exclude: ROTARY,
+  },
+  uint8: {
+    description: 'dynamic int8, unsigned weights',
+    suffix: '_uint8',
+    rules: dynamicInt8('uint8'),
+    exclude: ROTARY,
+  },
   q4: {
     description: '4-bit MatMulNBits, blocks of 32, symmetric',
     suffix: '_q4',
@@ -101,10 +124,11 @@ const PRESETS = {
     suffix: '_fp8',
     rules: [
       {
-        match: { opType: [...WEIGHT_OPS], minElements: MIN_ELEMENTS },
+        match: { opType: [...WEIGHT_OPS, 'Gather'], minElements: MIN_ELEMENTS },
         scheme: { as: 'cast', type: 'f8_e4m3fn', scale: 'tensor' },
       },
     ],
+    exclude: ROTARY,
   },
   'int4-qdq': {
     description: 'weight-only int4 behind DequantizeLinear: blocks of 32 for matrices, channels elsewhere',
@@ -118,7 +142,9 @@ const PRESETS = {
         match: { opType: [...WEIGHT_OPS], minElements: MIN_ELEMENTS },
         scheme: { as: 'qdq', type: 'int4', granularity: 'channel', blockSize: 0 },
       },
+      INT8_TABLE,
     ],
+    exclude: ROTARY,
   },
   'int8-qdq': {
     description: 'weight-only int8 behind DequantizeLinear, a scale for each channel',
@@ -128,7 +154,9 @@ const PRESETS = {
         match: { opType: [...WEIGHT_OPS], minElements: MIN_ELEMENTS },
         scheme: { as: 'qdq', type: 'int8', granularity: 'channel', blockSize: 0 },
       },
+      INT8_TABLE,
     ],
+    exclude: ROTARY,
   },
 } as const satisfies Record<string, Omit<Recipe, 'name'>>;
 

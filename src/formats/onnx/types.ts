@@ -27,7 +27,19 @@ const first: Rule = { input: 0 };
 /** Types of outputs in order; outputs beyond the list are as the last. Operators that are not here: type of input 0. */
 const RULES: Readonly<Record<string, readonly Rule[]>> = {
   ...all(
-    ['Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual', 'And', 'Or', 'Xor', 'Not', 'IsNaN', 'IsInf'],
+    [
+      'Equal',
+      'Greater',
+      'GreaterOrEqual',
+      'Less',
+      'LessOrEqual',
+      'And',
+      'Or',
+      'Xor',
+      'Not',
+      'IsNaN',
+      'IsInf',
+    ],
     ['bool'],
   ),
   ...all(['Shape', 'Size', 'NonZero', 'ArgMax', 'ArgMin', 'NonMaxSuppression', 'SequenceLength'], ['int64']),
@@ -87,14 +99,19 @@ export function inferElementTypes(proto: ModelProto): ElementTypes {
     const own = new Map<string, DType | undefined>();
     types.set(graph, own);
     const declared = new Map<string, DType | undefined>();
-    for (const value of [...graph.valueInfo, ...graph.output]) declared.set(value.name ?? '', declaredType(value));
-    for (const [i, value] of graph.input.entries()) own.set(value.name ?? '', declaredType(value) ?? given[i]);
+    for (const value of [...graph.valueInfo, ...graph.output])
+      declared.set(value.name ?? '', declaredType(value));
+    for (const [i, value] of graph.input.entries())
+      own.set(value.name ?? '', declaredType(value) ?? given[i]);
     for (const tensor of graph.initializer) own.set(tensor.name ?? '', dtypeOfNumber(tensor.dataType));
     for (const node of graph.node) {
       const inner = subgraphsOf(node).map((subgraph) => subgraph.graph);
       for (const subgraph of inner) {
         parents.set(subgraph, graph);
-        visit(subgraph, bodyInputs(node, (name) => typeOf(graph, name)));
+        visit(
+          subgraph,
+          bodyInputs(node, (name) => typeOf(graph, name)),
+        );
       }
       for (const [i, name] of node.output.entries()) {
         if (name === '') continue;

@@ -59,7 +59,9 @@ export interface RewriteContext {
 }
 
 /** Names (and dims, where they differ from those of the operation) of the parts that are stored. */
-export type PartNames = Partial<Record<PartRole, string | { readonly name: string; readonly dims: readonly number[] }>>;
+export type PartNames = Partial<
+  Record<PartRole, string | { readonly name: string; readonly dims: readonly number[] }>
+>;
 export type PartTensors = Readonly<Record<PartRole, string>>;
 
 export interface LstmPair {
@@ -113,7 +115,12 @@ export function createContext(
       tensors[part.role] = name;
       ir = Math.max(ir, minimumIr(part.dtype));
       weight.graph.initializer.push(
-        pendingTensor(name, part.dtype, dims, { kind: 'pending', length: part.bytes, task: id, role: part.role }),
+        pendingTensor(name, part.dtype, dims, {
+          kind: 'pending',
+          length: part.bytes,
+          task: id,
+          role: part.role,
+        }),
       );
     }
     made.set(key, tensors);

@@ -131,11 +131,7 @@ function rescale(
   const widened = makeCast(integer, cast, 'f32', context.uniqueName(`${integer}_cast`));
   const factor = makeNode('Mul', scales, [product], { name: scalesName });
   for (const node of [widened, factor, mul]) context.floatNodes.add(node);
-  return [
-    widened,
-    factor,
-    ...(use.dtype === 'f32' ? [mul] : castIsland(context, mul, [], [0], use.dtype)),
-  ];
+  return [widened, factor, ...(use.dtype === 'f32' ? [mul] : castIsland(context, mul, [], [0], use.dtype))];
 }
 
 function replaceMatMul(
@@ -165,7 +161,9 @@ function replaceMatMul(
       );
     }
     const integer = context.uniqueName(`${output}_output_quantized`);
-    const product = makeNode('MatMulInteger', [x.quantized, b, x.zeroPoint, parts.zeroPoint], [integer], { name });
+    const product = makeNode('MatMulInteger', [x.quantized, b, x.zeroPoint, parts.zeroPoint], [integer], {
+      name,
+    });
     return [...nodes, product, ...rescale(context, use, integer, [x.scale, parts.scale], output, name)];
   });
 }
@@ -194,7 +192,9 @@ function replaceConv(context: RewriteContext, weight: Weight, use: ResolvedUse, 
       ...x.nodes,
       conv,
       ...rescale(context, use, integer, scales, plain, name),
-      makeNode('Reshape', [bias, shape.name ?? ''], [shaped], { name: context.uniqueName(`${output}_bias_reshape`) }),
+      makeNode('Reshape', [bias, shape.name ?? ''], [shaped], {
+        name: context.uniqueName(`${output}_bias_reshape`),
+      }),
       makeNode('Add', [plain, shaped], [output], { name: context.uniqueName(`${output}_bias_add`) }),
     ];
   });
@@ -210,6 +210,9 @@ function replaceGather(context: RewriteContext, weight: Weight, use: ResolvedUse
     const dequantize = makeNode('DequantizeLinear', [rows, parts.scale, parts.zeroPoint], [output], {
       name: context.uniqueName(`${output}_DequantizeLinear`),
     });
-    return [gather, ...(use.dtype === 'f32' ? [dequantize] : castIsland(context, dequantize, [], [0], use.dtype))];
+    return [
+      gather,
+      ...(use.dtype === 'f32' ? [dequantize] : castIsland(context, dequantize, [], [0], use.dtype)),
+    ];
   });
 }

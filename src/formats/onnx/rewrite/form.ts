@@ -12,7 +12,9 @@ import type { RewriteContext } from './context.ts';
 import type { ResolvedUse } from './uses.ts';
 
 /** A refusal is a reason for people: it stands in the plan beside the tensor. */
-export type Verdict = { readonly ok: true; readonly note?: string } | { readonly ok: false; readonly reason: string };
+export type Verdict =
+  | { readonly ok: true; readonly note?: string }
+  | { readonly ok: false; readonly reason: string };
 
 export const OK: Verdict = { ok: true };
 
@@ -75,7 +77,13 @@ export interface Form<S> {
   /** Can this use of the weight take the form? */
   check(weight: Weight, use: ResolvedUse, scheme: S, abilities: FormAbilities): Verdict;
   /** Edits the model; all `uses` passed `check`. */
-  apply(context: RewriteContext, weight: Weight, uses: readonly ResolvedUse[], scheme: S, abilities: FormAbilities): void;
+  apply(
+    context: RewriteContext,
+    weight: Weight,
+    uses: readonly ResolvedUse[],
+    scheme: S,
+    abilities: FormAbilities,
+  ): void;
 }
 
 /** Matrix of a weight that a MatMul or Gemm reads: leading unit dimensions are dropped. */
@@ -95,7 +103,8 @@ export function matrixView(weight: Weight, use: ResolvedUse): MatrixView | strin
   const { shape } = weight;
   if (shape.length < 2) return 'a vector is no matrix';
   const lead = shape.slice(0, -2);
-  if (lead.some((dim) => dim !== 1)) return `batched weights (${shape.join('×')}) have no block-quantized operator`;
+  if (lead.some((dim) => dim !== 1))
+    return `batched weights (${shape.join('×')}) have no block-quantized operator`;
   const a = shape[shape.length - 2] ?? 0;
   const b = shape[shape.length - 1] ?? 0;
   if (a === 0 || b === 0) return 'it is empty';

@@ -77,7 +77,9 @@ export function isBlocked(node: NodeProto, options: BlockOptions): boolean {
     if (op === 'ConstantOfShape') return true;
     return op === 'EyeLike' && readInt(node, 'dtype', 0) === numberOfDtype('f32');
   }
-  return node.domain === CONTRIB && op === 'MatMulNBits' && !options.nbitsF16.includes(readInt(node, 'bits', 4));
+  return (
+    node.domain === CONTRIB && op === 'MatMulNBits' && !options.nbitsF16.includes(readInt(node, 'bits', 4))
+  );
 }
 
 /** Nodes that name f32 as the type they give, and can name f16 as well. */

@@ -10,6 +10,7 @@
 import { elementCount } from '../../../core/shape.ts';
 import type { Operation } from '../../../numerics/operation.ts';
 import { dtypeOfNumber, numberOfDtype } from '../data-types.ts';
+import { allGraphs } from '../graph.ts';
 import type { GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../messages.ts';
 import type { OnnxModel } from '../model.ts';
 import { opsetVersion } from '../model-versions.ts';
@@ -63,6 +64,7 @@ export async function convertToHalf(
   const main = proto.graph;
   if (main === undefined) return { converted: 0 };
   const types = inferElementTypes(proto);
+  await keepWideNorms(context, model);
   const state: State = {
     context,
     index: indexGraph(proto),
@@ -92,6 +94,48 @@ export async function convertToHalf(
   }
   noteIslands(state, abilities);
   return { converted };
+}
+
+/** Largest magnitude that float16.py leaves as it is. */
+const WIDEST = 1e4;
+
+/**
+ * BatchNormalization whose statistics do not fit would be computed with clipped ones (PaddleOCR's detector has variances of 1e8):
+ * it stays in f32, and so does the product in front of it, whose results are as large as the statistics say.
+ */
+async function keepWideNorms(context: RewriteContext, model: OnnxModel): Promise<void> {
+  let kept = 0;
+  for (const { graph } of allGraphs(context.proto)) {
+    const constants = new Map(graph.initializer.map((tensor) => [tensor.name ?? '', tensor]));
+    const producers = new Map(graph.node.flatMap((node) => node.output.map((name) => [name, node] as const)));
+    for (const node of graph.node) {
+      if (node.opType !== 'BatchNormalization') continue;
+      let wide = false;
+      for (const name of node.input.slice(1)) {
+        const tensor = constants.get(name);
+        if (
+          tensor === undefined ||
+          tensor.rawData?.kind === 'pending' ||
+          dtypeOfNumber(tensor.dataType) !== 'f32'
+        )
+          continue;
+        const bytes = await model.readTensor(tensor);
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+        for (let i = 0; i + 4 <= bytes.length && !wide; i += 4)
+          wide = Math.abs(view.getFloat32(i, true)) > WIDEST;
+      }
+      if (!wide) continue;
+      kept++;
+      context.floatNodes.add(node);
+      const before = producers.get(node.input[0] ?? '');
+      if (before !== undefined) context.floatNodes.add(before);
+    }
+  }
+  if (kept > 0) {
+    context.notes.add(
+      `${kept} BatchNormalization with statistics beyond ${WIDEST} stay in float32 (f16 would clip them).`,
+    );
+  }
 }
 
 function setOf<K, V>(map: Map<GraphProto, Map<K, V>>, graph: GraphProto): Map<K, V> {
@@ -139,8 +183,10 @@ function fixPrecision(state: State, graph: GraphProto, isMain: boolean): void {
 /** Precisions in which the readers of a value want it. */
 function wantedPrecisions(state: State, graph: GraphProto, name: string): Set<Precision> {
   const wants = new Set<Precision>();
-  for (const { node } of state.index.consumers(graph, name)) wants.add(isBlocked(node, state.block) ? 'f32' : 'f16');
-  if (state.index.isOutput(graph, name)) wants.add(state.keepIoTypes && graph === state.index.graphs[0] ? 'f32' : 'f16');
+  for (const { node } of state.index.consumers(graph, name))
+    wants.add(isBlocked(node, state.block) ? 'f32' : 'f16');
+  if (state.index.isOutput(graph, name))
+    wants.add(state.keepIoTypes && graph === state.index.graphs[0] ? 'f32' : 'f16');
   return wants;
 }
 
@@ -192,7 +238,13 @@ function rewireOutput(state: State, graph: GraphProto, value: ValueInfoProto, is
 }
 
 /** An output of the model keeps its name: the value behind it takes another one, and a Cast gives the output. */
-function renameOutput(state: State, graph: GraphProto, name: string, present: Precision, want: Precision): void {
+function renameOutput(
+  state: State,
+  graph: GraphProto,
+  name: string,
+  present: Precision,
+  want: Precision,
+): void {
   const producer = state.producers.get(graph)?.get(name);
   if (producer === undefined) return;
   const inner = state.context.uniqueName(`${name}_${present}`);
@@ -248,7 +300,12 @@ async function halve(
   const place = graph.initializer.indexOf(tensor);
   const length = elements * 2;
   if (elements === 0) {
-    const empty = pendingTensor(name, 'f16', tensor.dims, { kind: 'pending', length: 0, task: 0, role: 'data' });
+    const empty = pendingTensor(name, 'f16', tensor.dims, {
+      kind: 'pending',
+      length: 0,
+      task: 0,
+      role: 'data',
+    });
     const bare: TensorProto = { ...empty, rawData: { kind: 'inline', bytes: new Uint8Array(0) } };
     if (name === tensor.name) graph.initializer[place] = bare;
     else graph.initializer.push(bare);
@@ -266,7 +323,8 @@ function noteIslands(state: State, { nbitsF16, targets }: HalfAbilities): void {
   const kept = new Map<string, number>();
   for (const graph of state.index.graphs) {
     for (const node of graph.node) {
-      if (!isBlocked(node, state.block) || node.opType === 'Constant' || node.opType === 'ConstantOfShape') continue;
+      if (!isBlocked(node, state.block) || node.opType === 'Constant' || node.opType === 'ConstantOfShape')
+        continue;
       kept.set(node.opType ?? '', (kept.get(node.opType ?? '') ?? 0) + 1);
     }
   }

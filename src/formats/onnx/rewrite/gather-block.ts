@@ -12,9 +12,11 @@ import type { ResolvedUse } from './uses.ts';
 export const gatherBlock: Form<GatherSettings> = {
   check(weight, { role, node }, { bits, blockSize, symmetric }, abilities) {
     if (role.kind !== 'gather') return refuse(`${node.opType} does not read it as a table`);
-    if (weight.shape.length !== 2) return refuse(`a table of rank ${weight.shape.length} has no block-quantized Gather`);
+    if (weight.shape.length !== 2)
+      return refuse(`a table of rank ${weight.shape.length} has no block-quantized Gather`);
     if (readInt(node, 'axis', 0) !== 0) return refuse('Gather along another axis than the first');
-    if (!abilities.gatherBlock.bits.includes(bits)) return refuse(`the target has no ${bits}-bit GatherBlockQuantized`);
+    if (!abilities.gatherBlock.bits.includes(bits))
+      return refuse(`the target has no ${bits}-bit GatherBlockQuantized`);
     const columns = weight.shape[1] ?? 0;
     if (columns === 0) return refuse('it is empty');
     const blocks = Math.ceil(columns / blockSize);
@@ -61,7 +63,12 @@ export function gatherNodes(
   context.useDomain(CONTRIB);
   const { node } = use;
   context.replaceNode(node, () => {
-    const inputs = [parts.data, node.input[1] ?? '', parts.scales, ...(parts.zeroPoints === '' ? [] : [parts.zeroPoints])];
+    const inputs = [
+      parts.data,
+      node.input[1] ?? '',
+      parts.scales,
+      ...(parts.zeroPoints === '' ? [] : [parts.zeroPoints]),
+    ];
     const name = (node.name ?? '') === '' ? '' : context.uniqueName(`${node.name}_Q${bits ?? 4}`);
     const gather = makeNode('GatherBlockQuantized', inputs, [...node.output], {
       name,

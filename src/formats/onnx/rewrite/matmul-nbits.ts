@@ -33,7 +33,8 @@ export const matmulNBits: Form<NBitsSettings> = {
     if (typeof view === 'string') return refuse(view);
     const { bits, blockSize } = settings;
     if (!abilities.nbits.bits.includes(bits)) return refuse(`the target has no ${bits}-bit MatMulNBits`);
-    if (!abilities.nbits.blocks.includes(blockSize)) return refuse(`the target has no blocks of ${blockSize}`);
+    if (!abilities.nbits.blocks.includes(blockSize))
+      return refuse(`the target has no blocks of ${blockSize}`);
     return OK;
   },
 
@@ -116,7 +117,9 @@ export function tiedProblem(
   if (!abilities.nbits.bits.includes(bits)) return `the target has no ${bits}-bit MatMulNBits`;
   const types = new Set(uses.map((use) => use.dtype));
   if (types.size > 1) return 'its uses compute in different types';
-  const straight = uses.some((use) => use.role.kind !== 'gather' && !('transposed' in use.role && use.role.transposed));
+  const straight = uses.some(
+    (use) => use.role.kind !== 'gather' && !('transposed' in use.role && use.role.transposed),
+  );
   return straight ? 'the head multiplies it untransposed' : undefined;
 }
 
@@ -139,11 +142,20 @@ export function applyTied(
   const shape = int64Tensor(context.uniqueName(`${flat}_shape`), [rows, (columns * bits) / 8]);
   context.addInitializer(weight.graph, shape);
   context.prepend(weight.graph, [
-    makeNode('Reshape', [parts.packed, shape.name ?? ''], [flat], { name: context.uniqueName(`${flat}_reshape`) }),
+    makeNode('Reshape', [parts.packed, shape.name ?? ''], [flat], {
+      name: context.uniqueName(`${flat}_reshape`),
+    }),
   ]);
   for (const use of uses) {
     if (use.role.kind === 'gather') {
-      gatherNodes(context, use, { data: flat, scales: parts.scales, zeroPoints: parts.zeroPoints }, bits, blockSize, half);
+      gatherNodes(
+        context,
+        use,
+        { data: flat, scales: parts.scales, zeroPoints: parts.zeroPoints },
+        bits,
+        blockSize,
+        half,
+      );
     } else {
       replaceWithNBits(context, use, view, settings, parts, half);
     }

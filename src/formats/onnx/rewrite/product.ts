@@ -35,7 +35,9 @@ export function replaceProduct(
       );
       context.addInitializer(emit.graph, ones);
       const ranked = context.uniqueName(`${a}_rank`);
-      nodes.push(makeNode('Expand', [a, ones.name ?? ''], [ranked], { name: context.uniqueName(`${ranked}_expand`) }));
+      nodes.push(
+        makeNode('Expand', [a, ones.name ?? ''], [ranked], { name: context.uniqueName(`${ranked}_expand`) }),
+      );
       a = ranked;
     }
     const bias = node.opType === 'Gemm' ? (node.input[2] ?? '') : '';

@@ -4,14 +4,14 @@
  *
  * The ai.onnx operator knows scales along an axis since opset 13, f16 scales since 19, int4 and blocks since 21. Where the
  * model's opset is lower and cannot be raised, com.microsoft's DequantizeLinear serves (tensor and axis, no blocks:
- * those become channels). Names as onnxruntime's: w_quantized, w_scale, w_zero_point; blocked: w_DQ_Q4, w_DQ_scales.
+ * those become channels). An int8 table that only Gather reads is looked up first and dequantized row by row. Names as onnxruntime's: w_quantized, w_scale, w_zero_point; blocked: w_DQ_Q4, w_DQ_scales.
  */
 
 import type { AffineOperation, QdqBlockOperation } from '../../../numerics/operation.ts';
 import type { NodeProto } from '../messages.ts';
 import type { Weight } from '../model.ts';
 import { CONTRIB, intAttribute, makeCast, makeNode, readInt } from './build.ts';
-import type { RewriteContext } from './context.ts';
+import { castIsland, type RewriteContext } from './context.ts';
 import {
   type Form,
   type FormAbilities,
@@ -37,6 +37,9 @@ export const qdq: Form<QdqSettings> = {
   apply(context, weight, uses, settings, abilities) {
     const use = uses[0];
     if (use === undefined) return;
+    if (uses.every((each) => readsRows(weight, each)) && settings.granularity === 'channel') {
+      if (settings.type === 'int8') return gatherRows(context, weight, uses);
+    }
     const blocked = settings.granularity === 'block' && blockProblem(weight, use, abilities) === undefined;
     const nodes = blocked
       ? blockNodes(context, weight, use, settings)
@@ -45,6 +48,56 @@ export const qdq: Form<QdqSettings> = {
     context.dropInitializer(weight);
   },
 };
+
+/** Looks up rows of a matrix: only those need to be dequantized. */
+function readsRows(weight: Weight, { role, node }: ResolvedUse): boolean {
+  return role.kind === 'gather' && weight.shape.length === 2 && readInt(node, 'axis', 0) === 0;
+}
+
+/** int8 rows and their scales are looked up with the same indices, then Cast and Mul: the table is never expanded. */
+function gatherRows(context: RewriteContext, weight: Weight, uses: readonly ResolvedUse[]): void {
+  const [rows = 0, columns = 0] = weight.shape;
+  // One block for each row: its scale comes out beside the row, and symmetric blocks have no zero point.
+  const operation: QdqBlockOperation = {
+    kind: 'qdq-block',
+    from: weightType(weight),
+    rows: columns,
+    columns: rows,
+    transposed: true,
+    type: 'int8',
+    blockSize: columns,
+    scaleType: scaleTypeOf(weight.dtype),
+  };
+  const parts = context.addTask(weight, operation, {
+    data: `${weight.name}_quantized`,
+    scales: `${weight.name}_scale`,
+  });
+  const type = scaleTypeOf(weight.dtype);
+  for (const { node, dtype } of uses) {
+    context.replaceNode(node, () => {
+      const [output = ''] = node.output;
+      const [, indices = ''] = node.input;
+      const [found, values, scales] = ['quantized', 'values', 'scales'].map((part) =>
+        context.uniqueName(`${output}_${part}`),
+      );
+      if (found === undefined || values === undefined || scales === undefined) return [node];
+      const mul = makeNode('Mul', [values, scales], [output], {
+        name: context.uniqueName(`${output}_scale_mul`),
+      });
+      return [
+        { ...node, input: [parts.data, indices], output: [found] },
+        {
+          ...node,
+          input: [parts.scales, indices],
+          output: [scales],
+          name: context.uniqueName(`${scales}_gather`),
+        },
+        makeCast(found, values, type, context.uniqueName(`${values}_cast`)),
+        ...(dtype === type ? [mul] : castIsland(context, mul, [], [0], dtype)),
+      ];
+    });
+  }
+}
 
 /** Opset of ai.onnx that the standard operator needs for this. */
 export function qdqOpset(weight: Weight, { type, granularity }: QdqSettings): number {

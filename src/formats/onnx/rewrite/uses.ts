@@ -124,7 +124,13 @@ export function indexGraph(proto: ModelProto): GraphIndex {
 /** The operators that read `weight`, through the nodes that only re-dress it. */
 export function resolveUses(weight: Weight, index: GraphIndex): ResolvedUse[] {
   const result: ResolvedUse[] = [];
-  const follow = (graph: GraphProto, name: string, chain: NodeProto[], transposed: boolean, dtype: DType): void => {
+  const follow = (
+    graph: GraphProto,
+    name: string,
+    chain: NodeProto[],
+    transposed: boolean,
+    dtype: DType,
+  ): void => {
     for (const consumer of index.consumers(graph, name)) {
       const { node } = consumer;
       const output = node.output[0] ?? '';
