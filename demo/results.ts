@@ -1,7 +1,7 @@
 /** What the demo found, as one table for the terminal and as an HTML page. */
 
 import { writeFile } from 'node:fs/promises';
-import { basename, extname, join } from 'node:path';
+import { basename, extname, join, relative } from 'node:path';
 import type { ModeResult, SkippedMode } from 'whittle';
 import {
   formatBytes,
@@ -86,7 +86,7 @@ export async function writeReport(
   const proof = outcomes[0]?.result.verification;
   const page = quantizePage({
     title: `${basename(model)} in ${outcomes.length} modes`,
-    input: model,
+    input: relative(process.cwd(), model),
     inputBytes: bytes,
     msOriginal: proof?.msOriginal,
     runtime: proof === undefined ? undefined : `${proof.runtime} ${proof.runtimeVersion}`,

@@ -21,6 +21,9 @@ const DTYPES = [
   { dtype: 'q4', near: 0.25 },
   { dtype: 'q4f16', near: 0.25 },
   { dtype: 'bnb4', near: 0.25 },
+  // Two bits are for models that were trained for them: here they only have to load and run.
+  { dtype: 'q2', near: 1 },
+  { dtype: 'q2f16', near: 1 },
 ] as const;
 
 const SENTENCES = [
