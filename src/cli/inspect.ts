@@ -187,7 +187,9 @@ function weightTable(report: ModelReport, flags: InspectFlags, context: Context)
       paint: (text, _row, column) => (flags.stats && column === COLUMNS.length - 1 ? style.cyan(text) : text),
     }),
     ...(left > 0 ? [style.dim(`… and ${formatCount(left)} more`)] : []),
-    ...(listed.length < sorted.length ? [style.dim(`${formatCount(scalars)} single numbers are not shown (--all)`)] : []),
+    ...(listed.length < sorted.length
+      ? [style.dim(`${formatCount(scalars)} single numbers are not shown (--all)`)]
+      : []),
     '',
   ].join('\n');
 }

@@ -1,0 +1,186 @@
+/** `whittle compare`: two models, weight by weight and at their outputs. */
+
+import { basename } from 'node:path';
+import { compareModels } from '../compress/compare.ts';
+import { WhittleError } from '../errors.ts';
+import {
+  formatBytes,
+  formatCosine,
+  formatDecibels,
+  formatMs,
+  formatRatio,
+  formatShortCount,
+  formatValue,
+} from '../report/format.ts';
+import { cosineGrade } from '../report/grades.ts';
+import type { Style } from '../report/style.ts';
+import { type Column, renderTable } from '../report/table.ts';
+import { safeName } from '../report/text.ts';
+import type { Context } from './context.ts';
+import type { ProofFlags } from './quantize.ts';
+
+export interface CompareFlags extends ProofFlags {
+  readonly weights: boolean;
+  readonly run: boolean;
+  readonly top?: number | undefined;
+}
+
+const DEFAULT_TOP = 20;
+
+const WEIGHT_COLUMNS: readonly Column[] = [
+  { title: 'weight', min: 18 },
+  { title: 'count', align: 'right', drop: 2 },
+  { title: 'in a', drop: 3 },
+  { title: 'in b', min: 8, drop: 0 },
+  { title: 'SQNR', align: 'right' },
+  { title: 'cosine', align: 'right' },
+  { title: 'largest difference', align: 'right', drop: 1 },
+];
+
+const OUTPUT_COLUMNS: readonly Column[] = [
+  { title: 'output', min: 18 },
+  { title: 'cosine', align: 'right' },
+  { title: 'SQNR', align: 'right' },
+  { title: 'largest difference', align: 'right' },
+];
+
+export async function runCompare(
+  context: Context,
+  a: string,
+  b: string,
+  flags: CompareFlags,
+): Promise<undefined> {
+  if (flags.minCosine !== undefined && !flags.run) {
+    throw new WhittleError('E_USAGE', '--min-cosine needs the models to run, which --no-run leaves out');
+  }
+  const report = await compareModels(a, b, {
+    weights: flags.weights,
+    verify: flags.run && {
+      runtime: flags.runtime,
+      runs: flags.runs,
+      shapes: flags.shape,
+      inputs: flags.input,
+    },
+    signal: context.signal,
+    onProgress: context.progress.onProgress,
+  });
+  context.progress.clear();
+  if (context.json) context.printJson(report);
+  else printComparison(context, report, flags);
+  const cosine = report.verification?.cosine;
+  if (flags.minCosine !== undefined && !(cosine !== undefined && cosine >= flags.minCosine)) {
+    throw new WhittleError('E_VERIFICATION', 'the models are not similar enough', {
+      file: b,
+      expected: `cosine of at least ${flags.minCosine}`,
+      found: formatCosine(cosine),
+    });
+  }
+  return undefined;
+}
+
+type Report = Awaited<ReturnType<typeof compareModels>>;
+
+function printComparison(context: Context, report: Report, flags: CompareFlags): void {
+  const { style, width } = context;
+  const { verification } = report;
+  context.print(
+    renderTable(
+      [
+        { title: '' },
+        { title: 'file', min: 16 },
+        { title: 'size', align: 'right' },
+        { title: 'of a', align: 'right' },
+        { title: 'ms/run', align: 'right' },
+      ],
+      [
+        [
+          'a',
+          safeName(basename(report.a.file)),
+          formatBytes(report.a.bytes),
+          '100 %',
+          verification ? formatMs(verification.msOriginal) : '',
+        ],
+        [
+          'b',
+          safeName(basename(report.b.file)),
+          formatBytes(report.b.bytes),
+          formatRatio(report.b.bytes, report.a.bytes),
+          verification ? formatMs(verification.msResult) : '',
+        ],
+      ],
+      { width, style },
+    ),
+  );
+  if (verification !== undefined) {
+    const { outputs } = verification;
+    context.print('');
+    context.print(
+      renderTable(
+        OUTPUT_COLUMNS,
+        outputs.map(({ name, cosine, sqnr, maxAbs }) => [
+          safeName(name),
+          formatCosine(cosine),
+          formatDecibels(sqnr),
+          formatValue(Number(maxAbs.toPrecision(4))),
+        ]),
+        {
+          width,
+          style,
+          paint: (text, row, column) => (column === 1 ? paint(text, outputs[row]?.cosine, style) : text),
+        },
+      ),
+    );
+    context.say(
+      context.errStyle.dim(
+        `run in ${verification.runtime} ${verification.runtimeVersion} on ${safeName(verification.inputs)}`,
+      ),
+    );
+  }
+  if (flags.weights) printWeights(context, report, flags.top ?? DEFAULT_TOP);
+  for (const note of report.notes) context.say(context.errStyle.dim(`note: ${safeName(note)}`));
+}
+
+function printWeights(context: Context, report: Report, top: number): void {
+  const { style, width } = context;
+  const differing = report.weights.filter(({ sqnr }) => sqnr !== Infinity).sort((x, y) => x.sqnr - y.sqnr);
+  const shown = differing.slice(0, top);
+  context.print('');
+  if (shown.length > 0) {
+    context.print(
+      renderTable(
+        WEIGHT_COLUMNS,
+        shown.map(({ name, count, formA, formB, sqnr, cosine, maxAbs }) => [
+          safeName(name),
+          formatShortCount(count),
+          formA,
+          formB,
+          formatDecibels(sqnr),
+          formatCosine(cosine),
+          formatValue(Number(maxAbs.toPrecision(4))),
+        ]),
+        { width, style },
+      ),
+    );
+  }
+  const same = report.weights.length - differing.length;
+  const rest = differing.length - shown.length;
+  const parts = [
+    `${report.weights.length} weights compared, ${same} equal`,
+    ...(rest > 0 ? [`${rest} more differ (--top)`] : []),
+    ...(report.onlyInA.length > 0 ? [`${report.onlyInA.length} only in a: ${names(report.onlyInA)}`] : []),
+    ...(report.onlyInB.length > 0 ? [`${report.onlyInB.length} only in b: ${names(report.onlyInB)}`] : []),
+  ];
+  context.print(style.dim(parts.join('; ')));
+}
+
+function names(list: readonly string[]): string {
+  const shown = list.slice(0, 3).map(safeName).join(', ');
+  return list.length > 3 ? `${shown} …` : shown;
+}
+
+function paint(text: string, cosine: number | undefined, style: Style): string {
+  const grade = cosineGrade(cosine);
+  if (grade === 'good') return style.green(text);
+  if (grade === 'fair') return style.yellow(text);
+  return grade === 'bad' ? style.red(text) : text;
+}
