@@ -12,12 +12,11 @@ export interface Limits {
    */
   readonly skeletonBytes: number;
   /**
-   * Messages of all kinds. One empty message is 2 bytes in the file and about 250 in memory, so that the byte
-   * limit alone would let 10 MB become 1.5 GB.
+   * Estimated heap of the decoded graph, bytes (costs in reader.ts). One empty message is 2 bytes in the file and
+   * about 200 in memory, so that the byte limit alone would let 10 MB become 1.5 GB. A graph of 20,000 nodes with
+   * shapes for every value needs about 50 MiB.
    */
-  readonly messages: number;
-  /** Repeated numbers and strings that are held as JavaScript values (16 to 32 bytes for one in the file). */
-  readonly elements: number;
+  readonly heapBytes: number;
   /** Messages inside messages. The protobuf libraries of all runtimes stop at 100 too. */
   readonly nesting: number;
   /** Dimensions of a tensor. Runtimes go to 8 at most. */
@@ -30,8 +29,7 @@ export interface Limits {
 
 export const DEFAULT_LIMITS: Limits = {
   skeletonBytes: 64 * 1024 * 1024,
-  messages: 1024 * 1024,
-  elements: 4 * 1024 * 1024,
+  heapBytes: 128 * 1024 * 1024,
   nesting: 100,
   rank: 8,
   dimension: 2 ** 48,

@@ -37,6 +37,12 @@ export function cursorOver(
   return { bytes, view, position, end, base: origin.base, file: origin.file, fileSize: origin.fileSize };
 }
 
+/** A cursor over the next `length` bytes of another, which must hold them. */
+export function within(cursor: Cursor, length: number): Cursor {
+  const { bytes, view, position, base, file, fileSize } = cursor;
+  return { bytes, view, position, end: position + length, base, file, fileSize };
+}
+
 /** The error for malformed wire data at the cursor (or at `at`, in `cursor.bytes`). */
 export function wireError(
   cursor: Cursor,
@@ -109,6 +115,7 @@ const scratch: Halves = { low: 0, high: 0 };
 /** Signed 64-bit value of a varint. */
 export function readInt64(cursor: Cursor): bigint {
   readHalves(cursor, scratch);
+  if (scratch.high === 0) return BigInt(scratch.low);
   return (BigInt(scratch.high | 0) << 32n) | BigInt(scratch.low);
 }
 
