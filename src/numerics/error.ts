@@ -61,7 +61,7 @@ export function errorMetrics(sums: Omit<ErrorSums, 'count'>, count: number): Err
   const mse = count === 0 ? 0 : squaredError / count;
   let sqnr = Number.POSITIVE_INFINITY;
   if (squaredError !== 0) sqnr = 10 * Math.log10(squaredA / squaredError);
-  const norms = Math.sqrt(squaredA) * Math.sqrt(squaredB);
+  const norms = Math.sqrt(squaredA * squaredB);
   const cosine = norms === 0 ? (squaredA === squaredB ? 1 : 0) : Math.max(-1, Math.min(1, dot / norms));
   return { count, maxAbs, mse, rmse: Math.sqrt(mse), sqnr, cosine };
 }

@@ -1,8 +1,10 @@
 /** Public surface of the numerics layer: measure, choose, quantize, dequantize. */
 
 export * from './affine.ts';
+export { FP4_LEVELS, NF4_LEVELS } from './encodings/codebooks.ts';
 export * from './encodings/encoding.ts';
 export { ENCODINGS, type EncodingId, encoding } from './encodings/registry.ts';
+export { encodingTable, policyTable } from './encodings/table.ts';
 export * from './error.ts';
 export * from './granularity.ts';
 export * from './onnx-operators.ts';
