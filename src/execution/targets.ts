@@ -6,7 +6,13 @@
 import { join } from 'node:path';
 import { WhittleError } from '../errors.ts';
 import type { OutputFile } from '../formats/layout.ts';
-import { type AtomicFile, commitTogether, createAtomicFile, finishTogether } from '../io/atomic-file.ts';
+import {
+  type AtomicFile,
+  assertSpace,
+  commitTogether,
+  createAtomicFile,
+  finishTogether,
+} from '../io/atomic-file.ts';
 import type { Disk } from '../io/disk.ts';
 import { isFileSource } from '../io/file-source.ts';
 import { withLinkedFiles } from '../io/linked-files.ts';
@@ -41,6 +47,17 @@ export interface OpenTargets {
   abort(): Promise<void>;
 }
 
+/** All files of a run together must fit: each alone may. */
+async function assertRoom(requests: readonly TargetRequest[]): Promise<void> {
+  const sizes = new Map<string, { size: number; disk: Disk | undefined }>();
+  for (const { files, target } of requests) {
+    if ('sinks' in target) continue;
+    const size = files.reduce((sum, file) => sum + file.size, sizes.get(target.directory)?.size ?? 0);
+    sizes.set(target.directory, { size, disk: target.disk });
+  }
+  for (const [directory, { size, disk }] of sizes) await assertSpace(directory, directory, size, disk);
+}
+
 /** @throws WhittleError as `createAtomicFile`; nothing is left behind then. */
 export async function openTargets(
   requests: readonly TargetRequest[],
@@ -57,6 +74,7 @@ export async function openTargets(
     await Promise.allSettled([...atomic, ...models, ...foreign].map((sink) => sink.abort()));
   };
   try {
+    await assertRoom(requests);
     for (const { files, target } of requests) {
       const names: string[] = [];
       const own: AtomicFile[] = [];

@@ -64,7 +64,7 @@ export async function createAtomicFile(path: string, options: AtomicFileOptions 
   if (path.includes('\0')) throw new WhittleError('E_USAGE', 'a path cannot hold a NUL character', details);
   await guard('look at the output', () => assertFree(disk, path, final, options));
   await removeStale(disk, directory);
-  if (options.size !== undefined) await assertSpace(disk, directory, path, options.size);
+  if (options.size !== undefined) await assertSpace(directory, path, options.size, disk);
 
   const temporary = join(directory, `.${basename(final)}.${process.pid}-${counter++}.partial`);
   const previous = `${temporary.slice(0, -'.partial'.length)}.previous`;
@@ -206,7 +206,13 @@ async function assertFree(
   }
 }
 
-async function assertSpace(disk: Disk, directory: string, path: string, size: number): Promise<void> {
+/** @throws WhittleError E_NO_SPACE where `directory` has fewer than `size` bytes free; `path` is named in the message. */
+export async function assertSpace(
+  directory: string,
+  path: string,
+  size: number,
+  disk: Disk = realDisk,
+): Promise<void> {
   let free: number | undefined;
   try {
     free = await disk.freeBytes(directory);

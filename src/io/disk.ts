@@ -78,7 +78,7 @@ export const realDisk: Disk = {
   },
 
   list: (directory) => readdir(directory),
-  rename: (from, to) => rename(from, to),
+  rename: renamePatiently,
 
   async remove(path) {
     // Only a folder of links (linked-files.ts) is ever removed with what is in it.
@@ -100,6 +100,19 @@ export const realDisk: Disk = {
     }
   },
 };
+
+/** On Windows a virus scanner or indexer may hold a fresh file for a moment; elsewhere the first answer counts. */
+async function renamePatiently(from: string, to: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await rename(from, to);
+    } catch (error) {
+      const busy = ['EBUSY', 'EPERM', 'EACCES'].includes(systemCode(error) ?? '');
+      if (process.platform !== 'win32' || !busy || attempt === 6) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20 * attempt));
+    }
+  }
+}
 
 /** Code of a system error such as ENOSPC, or undefined for anything else. */
 export function systemCode(error: unknown): string | undefined {

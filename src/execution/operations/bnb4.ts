@@ -26,8 +26,8 @@ function alignment({ rows, blockSize }: Bnb4Operation): number {
   return Math.max(1, even / greatestCommonDivisor(even, rows));
 }
 
-/** Columns of one step: a multiple of the alignment. */
-const STEP_BYTES = 4 << 20;
+/** Values that are gathered at once: rows of a panel this wide are read in pieces that are not too short. */
+const STEP_BYTES = 8 << 20;
 
 export const bnb4Runner: OperationRunner<Bnb4Operation> = {
   cut(operation) {

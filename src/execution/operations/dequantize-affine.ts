@@ -14,7 +14,8 @@ export async function runDequantizeAffine(
   operation: DequantizeAffine,
   context: DequantizeContext,
 ): Promise<WindowResult> {
-  const { shape, type, axis, blockSize, scaleType, zeroPoint, to } = operation;
+  const { shape, type, axis, blockSize, scaleType, zeroPoint, swapped, to } = operation;
+  if (swapped === true) return runSwapped(operation, context);
   const count = elementCount(shape) ?? 0;
   const length = axis === null ? 1 : (shape[axis] ?? 1);
   const inner = axis === null ? count : shape.slice(axis + 1).reduce((a, b) => a * b, 1);
@@ -61,6 +62,61 @@ export async function runDequantizeAffine(
     await writeValues(context, to, first, out);
   }
   return { count, nonFinite: 0 };
+}
+
+/**
+ * The last two axes exchanged: each matrix [a, b] of the stack is dequantized by itself, in bands of its columns, and written
+ * turned. A band is read as pieces of rows, so memory stays at a tile.
+ */
+async function runSwapped(operation: DequantizeAffine, context: DequantizeContext): Promise<WindowResult> {
+  const { shape, type, axis, blockSize, scaleType, zeroPoint, to } = operation;
+  const [a = 1, b = 1] = shape.slice(-2);
+  const rank = shape.length;
+  const matrices = shape.slice(0, -2).reduce((product, dim) => product * dim, 1);
+  const scaleShape = shape.map((dim, i) => {
+    if (axis === null || (blockSize === undefined && i !== axis)) return 1;
+    return i === axis && blockSize !== undefined ? Math.ceil(dim / blockSize) : dim;
+  });
+  const parameters = scaleShape.reduce((product, dim) => product * dim, 1);
+  const scales = await readScales(context, 'scale', scaleType, 0, parameters);
+  const zeroPoints = zeroPoint
+    ? await readCodes(context, 'zeroPoint', type, 0, parameters)
+    : new Int32Array(parameters);
+  /** Distance of the parameter of the next index of axis `i`. */
+  const strideOf = (i: number): number =>
+    scaleShape[i] === 1 ? 0 : scaleShape.slice(i + 1).reduce((product, dim) => product * dim, 1);
+  const block = (i: number): number => (i === axis && blockSize !== undefined ? blockSize : 1);
+  const rowStride = strideOf(rank - 2);
+  const columnStride = strideOf(rank - 1);
+  // A row of codes must start at a byte: whole rows where that is not given.
+  const bits = DTYPES[type].bits;
+  const step = bits < 8 && (b * bits) % 8 !== 0 ? b : Math.max(8, Math.floor(context.tileBytes / 4 / a / 8) * 8);
+  for (let matrix = 0; matrix < matrices; matrix++) {
+    let base = 0;
+    for (let i = rank - 3, rest = matrix; i >= 0; i--) {
+      const dim = shape[i] ?? 1;
+      base += Math.floor((rest % dim) / block(i)) * strideOf(i);
+      rest = Math.floor(rest / dim);
+    }
+    for (let column = 0; column < b; column += step) {
+      await context.checkpoint();
+      const width = Math.min(step, b - column);
+      const turned = new Float32Array(width * a);
+      const flat = width === b ? await readCodes(context, 'data', type, matrix * a * b, a * b) : undefined;
+      for (let row = 0; row < a; row++) {
+        const codes =
+          flat?.subarray(row * b, row * b + b) ??
+          (await readCodes(context, 'data', type, (matrix * a + row) * b + column, width));
+        const rowBase = base + Math.floor(row / block(rank - 2)) * rowStride;
+        for (let c = 0; c < width; c++) {
+          const p = rowBase + Math.floor((column + c) / block(rank - 1)) * columnStride;
+          turned[c * a + row] = Math.fround(codes[c]! - zeroPoints[p]!) * scales[p]!;
+        }
+      }
+      await writeValues(context, to, (matrix * b + column) * a, turned);
+    }
+  }
+  return { count: matrices * a * b, nonFinite: 0 };
 }
 
 /** Integer values of elements [index, index + count); `index` starts a byte. */
