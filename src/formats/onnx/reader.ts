@@ -28,10 +28,10 @@ import {
   readTag,
   skipValue,
   type Tag,
-  within,
   takeFixed,
   WIRE,
   wireError,
+  within,
 } from './varints.ts';
 
 /** What decoding one file may still hold. */
@@ -195,7 +195,7 @@ function decodeKnown<M extends HasUnknown>(
       decodePacked(budget, schema, field, target, cursor, tag);
       return;
     default:
-      return field satisfies never;
+      field satisfies never;
   }
 }
 

@@ -176,7 +176,7 @@ function emitField<M extends HasUnknown>(output: Output, sizes: Sizes, field: Fi
       emitList(output, number, field.list(message), WIRE.varint, integerSize, output.integer);
       return;
     default:
-      return field satisfies never;
+      field satisfies never;
   }
 }
 
