@@ -6,9 +6,12 @@ import { f16BitsToF32 } from '../../src/core/floats.ts';
 import { dequantizeToMemory } from '../../src/execution/dequantize.ts';
 import { executeFiles } from '../../src/execution/execute.ts';
 import { createMemorySink } from '../../src/io/memory-sink.ts';
+import { selectKernels } from '../../src/kernels/index.ts';
 import type { DequantizeOperation } from '../../src/numerics/dequantize-operation.ts';
 import type { Operation, PartRole } from '../../src/numerics/operation.ts';
 import { runInMemory, weightBytes } from './run.ts';
+
+const kernels = await selectKernels();
 
 const size = fc.integer({ min: 1, max: 70 });
 const blockSize = fc.constantFrom(16, 32);
@@ -151,7 +154,7 @@ test('values come back with exactly the largest error that quantizing reported',
         expect(Math.fround(maxAbs)).toBe(Math.fround(report.maxAbs ?? Number.NaN));
       },
     ),
-    { numRuns: 200 },
+    { numRuns: 150 },
   );
 });
 

@@ -6,6 +6,7 @@ import { createRandom } from '../../src/core/random.ts';
 import { type ExecuteOptions, executeFiles, type TensorReport } from '../../src/execution/execute.ts';
 import type { OutputFile, Segment, TensorBytes } from '../../src/formats/layout.ts';
 import { createMemorySink } from '../../src/io/memory-sink.ts';
+import { selectKernels } from '../../src/kernels/index.ts';
 import { type Operation, operationParts, type PartRole } from '../../src/numerics/operation.ts';
 import type { Task } from '../../src/numerics/task.ts';
 
@@ -33,6 +34,9 @@ export function layoutOf(
   return { file: { name, size: offset, segments }, places };
 }
 
+/** One set for all tests: an instance for each run would cost more than the run. */
+const kernels = selectKernels();
+
 export async function runInMemory(
   operation: Operation,
   values: ArrayBufferView,
@@ -47,6 +51,7 @@ export async function runInMemory(
     tasks: [task],
     target: { sinks: [sink] },
     threads: 1,
+    kernels: await kernels,
     ...options,
   });
   const content = sink.bytes();
