@@ -1,0 +1,130 @@
+/** Every mode comes back: float operators only, the values that the runtime computes with, and answers that agree. */
+
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { compareModels } from '../../src/compress/compare.ts';
+import { dequantizeModel } from '../../src/compress/dequantize.ts';
+import { compress } from '../../src/compress.ts';
+import { dtypeOfNumber } from '../../src/formats/onnx/data-types.ts';
+import { allGraphs } from '../../src/formats/onnx/graph.ts';
+import { openOnnx } from '../../src/formats/onnx/model.ts';
+import { MODE_NAMES } from '../../src/planning/presets.ts';
+import type { Recipe } from '../../src/planning/recipe.ts';
+import { withFolder, writeModel } from '../formats/build-onnx.ts';
+import { maxAbs, worstCosine } from '../models/engine.ts';
+import { everyOperator, identityAnswers, productModel, tokenAnswers } from './networks.ts';
+
+async function quantized(file: string, to: string | Recipe): Promise<string> {
+  const report = await compress(file, { to: [to], verify: false, threads: 1 });
+  return report.results[0]?.files[0]?.path ?? '';
+}
+
+/** Operators and the types of constants. */
+async function anatomy(file: string): Promise<{ operators: Set<string>; types: Set<string> }> {
+  const model = await openOnnx(file);
+  const operators = new Set<string>();
+  const types = new Set<string>();
+  for (const { graph } of allGraphs(model.proto)) {
+    for (const { opType = '' } of graph.node) operators.add(opType);
+    for (const { dataType } of graph.initializer) types.add(dtypeOfNumber(dataType) ?? '?');
+  }
+  await model.close();
+  return { operators, types };
+}
+
+const FLOAT_OPERATORS = ['Add', 'Conv', 'Gather', 'Gemm', 'LSTM', 'MatMul', 'Reshape', 'Transpose'];
+/** Dynamic int8 and q2's accuracy level round activations as well, which floats do not. */
+const APPROXIMATE: Record<string, number> = { q8: 0.99, int8: 0.99, uint8: 0.99, q2: 0.999, q2f16: 0.999 };
+
+test.each(MODE_NAMES)('%s comes back as a float32 model that answers as the quantized one', async (mode) => {
+  await withFolder(async (folder) => {
+    const original = await writeModel(folder, everyOperator());
+    const small = await quantized(original, mode);
+    const { files, tensors, bytes, inputBytes } = await dequantizeModel(small, { threads: 1 });
+    const back = files[0]?.path ?? '';
+    expect(back).toBe(small.replace('.onnx', '_f32.onnx'));
+    expect(tensors.length).toBeGreaterThan(0);
+    expect(bytes).toBeGreaterThan(inputBytes);
+    const { operators, types } = await anatomy(back);
+    expect([...operators].filter((name) => !FLOAT_OPERATORS.includes(name))).toEqual([]);
+    expect([...types].sort()).toEqual(['f32', 'int64']);
+    const cosine = worstCosine(await tokenAnswers(small), await tokenAnswers(back));
+    expect(cosine).toBeGreaterThan(APPROXIMATE[mode] ?? 0.99999);
+    const { weights, onlyInA, onlyInB } = await compareModels(small, back, { verify: false });
+    expect(weights.filter(({ sqnr }) => sqnr !== Infinity)).toEqual([]);
+    expect([...onlyInA, ...onlyInB].filter((name) => !/_f16$/.test(name))).toEqual([]);
+    const names = weights.map(({ name }) => name);
+    for (const name of ['table', 'w1', 'lw', 'lr', 'w2', 'cw']) expect(names).toContain(name);
+  });
+});
+
+test.each(['q4', 'q8', 'bnb4', 'fp8', 'int4-qdq'])('%s as f16 keeps float32 answers within f16', async (mode) => {
+  await withFolder(async (folder) => {
+    const original = await writeModel(folder, everyOperator());
+    const small = await quantized(original, mode);
+    const wide = await dequantizeModel(small, { threads: 1 });
+    const half = await dequantizeModel(small, { to: 'f16', threads: 1, output: join(folder, 'sub') });
+    expect(half.files[0]?.path).toMatch(/sub[\\/]model_\w+_f16\.onnx$/);
+    expect(half.bytes).toBeLessThan(wide.bytes);
+    const [a, b] = [wide, half].map(({ files }) => files[0]?.path ?? '');
+    expect(worstCosine(await tokenAnswers(a ?? ''), await tokenAnswers(b ?? ''))).toBeGreaterThan(0.99999);
+  });
+});
+
+const nbits = (bits: 2 | 4 | 8, symmetric: boolean): Recipe => ({
+  name: `nbits${bits}`,
+  rules: [
+    {
+      match: { opType: ['MatMul'] },
+      scheme: { as: 'matmul-nbits', bits, blockSize: 16, symmetric, accuracyLevel: 0 },
+    },
+  ],
+});
+
+test.each([
+  ['2 bits', nbits(2, false)],
+  ['4 bits', nbits(4, true)],
+  ['4 bits with zero points', nbits(4, false)],
+  ['8 bits', nbits(8, true)],
+  ['bnb4', 'bnb4'],
+  ['fp8', 'fp8'],
+  ['int4-qdq', 'int4-qdq'],
+  ['int8-qdq', 'int8-qdq'],
+])('%s: the weights are those that onnxruntime multiplies with', async (_, mode) => {
+  await withFolder(async (folder) => {
+    const original = await writeModel(folder, productModel(40, 72));
+    const small = await quantized(original, mode);
+    const { files } = await dequantizeModel(small, { threads: 1 });
+    const seen = (await identityAnswers(small, 40)).get('y') ?? new Float32Array();
+    const back = (await identityAnswers(files[0]?.path ?? '', 40)).get('y') ?? new Float32Array();
+    expect(seen.length).toBe(40 * 72);
+    expect(maxAbs(seen, back)).toBeLessThan(2e-6);
+  });
+});
+
+test('weights of external data come back into external data', async () => {
+  await withFolder(async (folder) => {
+    const original = await writeModel(folder, everyOperator(), { external: true });
+    const small = await quantized(original, 'int8-qdq');
+    const { files } = await dequantizeModel(small, { threads: 1, output: join(folder, 'back.onnx') });
+    expect(files.map(({ path }) => path.slice(folder.length + 1))).toEqual(['back.onnx', 'back.onnx_data']);
+    expect(worstCosine(await tokenAnswers(small), await tokenAnswers(files[0]?.path ?? ''))).toBeGreaterThan(
+      0.99999,
+    );
+  });
+});
+
+test('a float model, a folder and an output that exists are refused, and nothing is written', async () => {
+  await withFolder(async (folder) => {
+    const original = await writeModel(folder, everyOperator());
+    await expect(dequantizeModel(original)).rejects.toMatchObject({ code: 'E_NOTHING_TO_DO' });
+    await expect(dequantizeModel(folder)).rejects.toMatchObject({ code: 'E_USAGE' });
+    const small = await quantized(original, 'q4');
+    await expect(dequantizeModel(small, { output: original })).rejects.toMatchObject({
+      code: 'E_OUTPUT_EXISTS',
+    });
+    await expect(dequantizeModel(small, { output: small, force: true })).rejects.toMatchObject({
+      code: 'E_OUTPUT_IS_INPUT',
+    });
+  });
+});
