@@ -114,10 +114,6 @@ function encode2(from: usize, words: i32, r: v128, z: v128, out: usize, stride: 
   encode(from, words, r, z, f32x4.splat(3), out, stride, 2, 2);
 }
 
-// @ts-ignore: decorator
-@inline
-const BATCH = 8;
-
 /** Parameters and codes of four columns' block; false where the reference has to do it. */
 function group(
   from: usize,
@@ -165,8 +161,9 @@ function group(
   const b = f32x4.add(f32x4.mul(mx, r), z);
   const low = f32x4.pmin(a, b);
   const high = f32x4.pmax(a, b);
-  let clamps = 0;
-  if (v128.any_true(f32x4.gt(roundUp(high), top))) clamps = 1;
+  // Symmetric blocks often exceed the top (the opposite extreme maps to it): always clamping beats guessing.
+  let clamps = symmetric;
+  if (!symmetric && v128.any_true(f32x4.gt(roundUp(high), top))) clamps = 1;
   if (v128.any_true(f32x4.lt(low, f32x4.splat(-1.25)))) clamps = 2;
   const words = (blockSize * bits) >> 5;
   if (bits == 4) encode4(from, words, r, z, packed, packedStride, clamps);
@@ -175,10 +172,68 @@ function group(
   return true;
 }
 
+/** Copies 16 columns of a block to four groups of scratch; stores min, max and sum of each. Returns the next row. */
+// @ts-ignore: decorator
+@inline
+function scanStrip(from: usize, rowBytes: usize, scratch: usize, groupBytes: usize, ends: usize): usize {
+  let p = from;
+  let n0 = f32x4.splat(Infinity);
+  let n1 = n0;
+  let n2 = n0;
+  let n3 = n0;
+  let x0 = f32x4.splat(-Infinity);
+  let x1 = x0;
+  let x2 = x0;
+  let x3 = x0;
+  let s0 = f32x4.splat(0);
+  let s1 = s0;
+  let s2 = s0;
+  let s3 = s0;
+  const end = scratch + groupBytes;
+  const g1 = groupBytes;
+  const g2 = groupBytes * 2;
+  const g3 = groupBytes * 3;
+  for (let q = scratch; q < end; q += 16, p += rowBytes) {
+    const a = v128.load(p);
+    const b = v128.load(p, 16);
+    const c = v128.load(p, 32);
+    const d = v128.load(p, 48);
+    v128.store(q, a);
+    v128.store(q + g1, b);
+    v128.store(q + g2, c);
+    v128.store(q + g3, d);
+    n0 = f32x4.pmin(n0, a);
+    n1 = f32x4.pmin(n1, b);
+    n2 = f32x4.pmin(n2, c);
+    n3 = f32x4.pmin(n3, d);
+    x0 = f32x4.pmax(x0, a);
+    x1 = f32x4.pmax(x1, b);
+    x2 = f32x4.pmax(x2, c);
+    x3 = f32x4.pmax(x3, d);
+    s0 = f32x4.add(s0, a);
+    s1 = f32x4.add(s1, b);
+    s2 = f32x4.add(s2, c);
+    s3 = f32x4.add(s3, d);
+  }
+  v128.store(ends, n0);
+  v128.store(ends, x0, 16);
+  v128.store(ends, s0, 32);
+  v128.store(ends, n1, 48);
+  v128.store(ends, x1, 64);
+  v128.store(ends, s1, 80);
+  v128.store(ends, n2, 96);
+  v128.store(ends, x2, 112);
+  v128.store(ends, s2, 128);
+  v128.store(ends, n3, 144);
+  v128.store(ends, x3, 160);
+  v128.store(ends, s3, 176);
+  return p;
+}
+
 /**
  * `blocks` whole blocks of blockSize rows (a multiple of 16) of a tile whose rows are `columns` ≥ 4 floats long.
  * `packed`, `scales` and `zeros` point to the first block of column 0; strides in elements. `zeros` may be 0 (none).
- * `scratch`: 64 · blockSize bytes. `flags`: one byte for each [block][group of 4 columns], set to 1 where nothing was
+ * `scratch`: 64 · max(256, blockSize) + 3,072 bytes. `flags`: one byte for each [block][group of 4 columns], set to 1 where nothing was
  * written; the last group of a ragged row starts at columns − 4. Returns how many groups were flagged.
  */
 export function nbitsColumnBlocks(
@@ -204,72 +259,36 @@ export function nbitsColumnBlocks(
   let flagged = 0;
   let g = 0;
   const whole = columns >> 4 << 2;
-  for (let batch = 0; batch < blocks; batch += BATCH)
-  for (g = 0; g < whole; g += 4) {
-    const column: usize = g << 2;
-    for (let block = batch; block < min(batch + BATCH, blocks); block++) {
-      let p = tile + <usize>(block * blockSize) * rowBytes + (column << 2);
-      let n0 = f32x4.splat(Infinity);
-      let n1 = n0;
-      let n2 = n0;
-      let n3 = n0;
-      let x0 = f32x4.splat(-Infinity);
-      let x1 = x0;
-      let x2 = x0;
-      let x3 = x0;
-      let s0 = f32x4.splat(0);
-      let s1 = s0;
-      let s2 = s0;
-      let s3 = s0;
-      const end = scratch + groupBytes;
-      const g1 = groupBytes;
-      const g2 = groupBytes * 2;
-      const g3 = groupBytes * 3;
-      for (let q = scratch; q < end; q += 16, p += rowBytes) {
-        const a = v128.load(p);
-        const b = v128.load(p, 16);
-        const c = v128.load(p, 32);
-        const d = v128.load(p, 48);
-        v128.store(q, a);
-        v128.store(q + g1, b);
-        v128.store(q + g2, c);
-        v128.store(q + g3, d);
-        n0 = f32x4.pmin(n0, a);
-        n1 = f32x4.pmin(n1, b);
-        n2 = f32x4.pmin(n2, c);
-        n3 = f32x4.pmin(n3, d);
-        x0 = f32x4.pmax(x0, a);
-        x1 = f32x4.pmax(x1, b);
-        x2 = f32x4.pmax(x2, c);
-        x3 = f32x4.pmax(x3, d);
-        s0 = f32x4.add(s0, a);
-        s1 = f32x4.add(s1, b);
-        s2 = f32x4.add(s2, c);
-        s3 = f32x4.add(s3, d);
+  // Strips of 256 rows: 16 KiB of scratch, and whole cache lines of every column's output before the next column.
+  const batch = max(1, 256 / blockSize);
+  const blockSpan = groupBytes << 2;
+  const ranges = scratch + <usize>batch * blockSpan;
+  for (let start = 0; start < blocks; start += batch) {
+    const count = min(batch, blocks - start);
+    for (g = 0; g < whole; g += 4) {
+      const column: usize = g << 2;
+      let p = tile + <usize>(start * blockSize) * rowBytes + (column << 2);
+      let from = scratch;
+      let ends = ranges;
+      for (let i = 0; i < count; i++, from += blockSpan, ends += 192) {
+        p = scanStrip(p, rowBytes, from, groupBytes, ends);
       }
-      const out = packed + column * packedStride + <usize>block * blockBytes;
-      const at = column * scaleStride + block;
-      const sc = scales + (at << 2);
-      const zp = zeros ? zeros + at : 0;
-      const f = flags + block * groups + g;
-      const so = scaleStride << 4;
-      const zo = zeros ? scaleStride << 2 : 0;
-      const po = packedStride << 2;
-      if (!group(scratch, n0, x0, s0, blockSize, bits, symmetric, half, out, packedStride, sc, scaleStride, zp)) {
-        store<u8>(f, 1);
-        flagged++;
-      }
-      if (!group(scratch + g1, n1, x1, s1, blockSize, bits, symmetric, half, out + po, packedStride, sc + so, scaleStride, zp + zo)) {
-        store<u8>(f, 1, 1);
-        flagged++;
-      }
-      if (!group(scratch + g2, n2, x2, s2, blockSize, bits, symmetric, half, out + 2 * po, packedStride, sc + 2 * so, scaleStride, zp + 2 * zo)) {
-        store<u8>(f, 1, 2);
-        flagged++;
-      }
-      if (!group(scratch + g3, n3, x3, s3, blockSize, bits, symmetric, half, out + 3 * po, packedStride, sc + 3 * so, scaleStride, zp + 3 * zo)) {
-        store<u8>(f, 1, 3);
-        flagged++;
+      for (let k = 0; k < 4; k++) {
+        const first = column + (k << 2);
+        let out = packed + first * packedStride + <usize>start * blockBytes;
+        let at = first * scaleStride + start;
+        from = scratch + <usize>k * groupBytes;
+        ends = ranges + k * 48;
+        for (let i = 0; i < count; i++, from += blockSpan, ends += 192, out += blockBytes, at++) {
+          const n = v128.load(ends);
+          const x = v128.load(ends, 16);
+          const sum = v128.load(ends, 32);
+          const zp = zeros ? zeros + at : 0;
+          if (!group(from, n, x, sum, blockSize, bits, symmetric, half, out, packedStride, scales + (at << 2), scaleStride, zp)) {
+            store<u8>(flags + (start + i) * groups + g + k, 1);
+            flagged++;
+          }
+        }
       }
     }
   }

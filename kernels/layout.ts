@@ -119,8 +119,10 @@ function transposeSized(source: usize, rows: i32, columns: i32, target: usize, s
   const other = scratch + 256;
   const bottom = rows - (rows % lanes);
   const right = columns - (columns % lanes);
-  for (let r = 0; r < bottom; r += lanes) {
-    for (let c = 0; c < right; c += lanes) {
+  // Bands of 64 bytes of rows: every cache line of the target is filled before the next one is touched.
+  for (let band = 0; band < bottom; band += 4 * lanes) {
+    const end = min(band + 4 * lanes, bottom);
+    for (let c = 0; c < right; c += lanes) for (let r = band; r < end; r += lanes) {
       const from = source + <usize>r * rowBytes + <usize>c * size;
       const to = target + <usize>c * columnBytes + <usize>r * size;
       if (size == 4) {

@@ -53,7 +53,7 @@ function columnBlocks(memory: KernelMemory, reference: Kernels): Kernels['quanti
     firstBlock,
   ) => {
     const { rule, bits, blockSize, symmetric } = options;
-    const suits = rule === 'nbits' && blockSize % 16 === 0 && blockSize * 64 <= WORK_BYTES && columns >= 4;
+    const suits = rule === 'nbits' && blockSize % 16 === 0 && blockSize * 64 + 4096 <= WORK_BYTES && columns >= 4;
     const blocks = suits ? Math.floor(rows / blockSize) : 0;
     const blockBytes = (blockSize * bits) / 8;
     const groups = Math.ceil(columns / 4);
