@@ -83,7 +83,20 @@ export function tokenFeeds(rows: readonly (readonly number[])[]): Feeds[] {
   }));
 }
 
-/** The same with positions and an empty cache of `layers` layers. */
+/** Rows of one length, `size` of them in a run. */
+export function batchFeeds(rows: readonly (readonly number[])[], size: number): Feeds[] {
+  return Array.from({ length: Math.ceil(rows.length / size) }, (_, batch) => {
+    const part = rows.slice(batch * size, (batch + 1) * size);
+    const shape = [part.length, part[0]?.length ?? 0];
+    const ids = part.flat();
+    return {
+      input_ids: int64(ids, shape),
+      attention_mask: int64(new Array<number>(ids.length).fill(1), shape),
+    };
+  });
+}
+
+/** Rows of token ids, each run by itself, with positions and an empty cache of `layers` layers. */
 export function cacheFeeds(
   rows: readonly (readonly number[])[],
   layers: number,
