@@ -54,6 +54,8 @@ export interface DequantizeAffine {
   readonly blockSize?: number | undefined;
   readonly scaleType: ScaleDType;
   readonly zeroPoint: boolean;
+  /** The values come out with the last two axes of `shape` exchanged. */
+  readonly swapped?: boolean | undefined;
   readonly to: ValueDType;
 }
 
@@ -120,7 +122,12 @@ function dequantizedShape(operation: DequantizeOperation): Shape {
       return operation.transposed ? [operation.columns, operation.rows] : [operation.rows, operation.columns];
     case 'gather-block':
       return [operation.rows, operation.columns];
-    case 'affine':
+    case 'affine': {
+      const { shape, swapped } = operation;
+      if (swapped !== true) return shape;
+      const [a = 1, b = 1] = shape.slice(-2);
+      return [...shape.slice(0, -2), b, a];
+    }
     case 'cast':
       return operation.shape;
     default:

@@ -66,7 +66,7 @@ export async function runDequantizeAffine(
 
 /**
  * The last two axes exchanged: each matrix [a, b] of the stack is dequantized by itself, in bands of its columns, and written
- * turned. A band is read as pieces of rows, so memory stays at a tile.
+ * turned. A band is read as pieces of rows, so memory stays at four tiles.
  */
 async function runSwapped(operation: DequantizeAffine, context: DequantizeContext): Promise<WindowResult> {
   const { shape, type, axis, blockSize, scaleType, zeroPoint, to } = operation;
@@ -90,7 +90,7 @@ async function runSwapped(operation: DequantizeAffine, context: DequantizeContex
   const columnStride = strideOf(rank - 1);
   // A row of codes must start at a byte: whole rows where that is not given.
   const bits = DTYPES[type].bits;
-  const step = bits < 8 && (b * bits) % 8 !== 0 ? b : Math.max(8, Math.floor(context.tileBytes / 4 / a / 8) * 8);
+  const step = bits < 8 && (b * bits) % 8 !== 0 ? b : Math.max(8, Math.floor(context.tileBytes / a / 8) * 8);
   for (let matrix = 0; matrix < matrices; matrix++) {
     let base = 0;
     for (let i = rank - 3, rest = matrix; i >= 0; i--) {
