@@ -12,7 +12,7 @@ import { DEFAULT_LIMITS } from '../limits.ts';
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto } from './messages.ts';
 import { createBudget, decodeMessage } from './reader.ts';
 import { SPARSE_INITIALIZER_FIELD, SPARSE_TENSOR } from './schema.ts';
-import { cursorOver, readLength, readTag, WIRE } from './varints.ts';
+import { cursorOver, readLength, readTag, tagNumber, tagWire, WIRE } from './varints.ts';
 
 /** A graph held by an attribute of a node. `label` tells where: "then_branch", or "branches[1]" in a list. */
 export interface Subgraph {
@@ -94,7 +94,7 @@ export function sparseInitializerNames(graph: GraphProto): string[] {
     const origin = { base: 0, file: 'sparse initializer', fileSize: field.length };
     const cursor = cursorOver(field, 0, field.length, origin);
     const tag = readTag(cursor);
-    if (tag.number !== SPARSE_INITIALIZER_FIELD || tag.wire !== WIRE.length) continue;
+    if (tagNumber(tag) !== SPARSE_INITIALIZER_FIELD || tagWire(tag) !== WIRE.length) continue;
     readLength(cursor);
     const sparse = SPARSE_TENSOR.create();
     const budget = createBudget(memorySource(field, origin.file), DEFAULT_LIMITS);

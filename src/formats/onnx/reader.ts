@@ -27,11 +27,11 @@ import {
   readLength,
   readTag,
   skipValue,
-  type Tag,
+  tagNumber,
+  tagWire,
   takeFixed,
   WIRE,
   wireError,
-  within,
 } from './varints.ts';
 
 /** What decoding one file may still hold. */
@@ -44,7 +44,12 @@ export interface Budget {
   heap: number;
   /** Unpacked elements of the packed field that is being read. */
   run: Run | undefined;
+  /** Short texts that were read lately, by hash: operators, attributes and values are named again and again. */
+  readonly texts: string[];
 }
+
+const TEXT_SLOTS = 4096;
+const SHORT_TEXT = 64;
 
 interface Run {
   readonly message: object;
@@ -55,7 +60,7 @@ interface Run {
 }
 
 export function createBudget(source: ByteSource, limits: Limits): Budget {
-  return { source, limits, held: 0, heap: 0, run: undefined };
+  return { source, limits, held: 0, heap: 0, run: undefined, texts: [] };
 }
 
 /** Charges `bytes` that are going to be held. @throws WhittleError E_LIMIT */
@@ -117,10 +122,10 @@ export function decodeField<M extends HasUnknown>(
   const start = cursor.position;
   const tag = readTag(cursor);
   const run = budget.run;
-  if (run !== undefined && (run.message !== target || run.field !== tag.number)) finishRun(budget);
-  const field = schema.byNumber.get(tag.number);
+  if (run !== undefined && (run.message !== target || run.field !== tagNumber(tag))) finishRun(budget);
+  const field = schema.byNumber.get(tagNumber(tag));
   if (field === undefined) {
-    skipValue(cursor, tag.wire);
+    skipValue(cursor, tagWire(tag));
     hold(budget, cursor.position - start, cursor.base + start);
     // Many tiny unknown fields cost far more memory than their bytes.
     spend(budget, COST.bytes, cursor.base + start);
@@ -136,18 +141,19 @@ function decodeKnown<M extends HasUnknown>(
   field: Field<M>,
   target: M,
   cursor: Cursor,
-  tag: Tag,
+  tag: number,
   depth: number,
 ): void {
   switch (field.kind) {
     case 'message': {
       expectWire(schema, cursor, tag, WIRE.length);
       const length = readLength(cursor);
-      const inner = within(cursor, length);
+      const outerEnd = cursor.end;
+      cursor.end = cursor.position + length;
       field.enter(target, (childSchema, child) => {
-        decodeMessage(budget, childSchema, child, inner, depth + 1);
+        decodeMessage(budget, childSchema, child, cursor, depth + 1);
       });
-      cursor.position = inner.end;
+      cursor.end = outerEnd;
       return;
     }
     case 'string':
@@ -205,25 +211,26 @@ function decodeList<M extends HasUnknown, V>(
   field: ListField<M, string, V>,
   target: M,
   cursor: Cursor,
-  tag: Tag,
+  tag: number,
   elementWire: number,
   read: (cursor: Cursor) => V,
 ): void {
   const list = field.list(target);
-  if (tag.wire !== WIRE.length) {
+  if (tagWire(tag) !== WIRE.length) {
     expectWire(schema, cursor, tag, elementWire);
     spend(budget, COST.number, cursor.base + cursor.position);
     list.push(read(cursor));
     return;
   }
   const length = readLength(cursor);
-  const inner = within(cursor, length);
-  while (inner.position < inner.end) {
-    spend(budget, COST.number, inner.base + inner.position);
-    list.push(read(inner));
+  const outerEnd = cursor.end;
+  cursor.end = cursor.position + length;
+  while (cursor.position < cursor.end) {
+    spend(budget, COST.number, cursor.base + cursor.position);
+    list.push(read(cursor));
   }
+  cursor.end = outerEnd;
   packedLists.add(list);
-  cursor.position = inner.end;
 }
 
 /** Tensor data in a typed field: one packed piece as a rule; several pieces and single elements are joined. */
@@ -233,17 +240,17 @@ function decodePacked<M extends HasUnknown>(
   field: PackedField<M>,
   target: M,
   cursor: Cursor,
-  tag: Tag,
+  tag: number,
 ): void {
   const start = cursor.position;
-  if (tag.wire === WIRE.length) {
+  if (tagWire(tag) === WIRE.length) {
     finishRun(budget);
     const piece = takePayload(budget, cursor);
     field.set(target, joinPayloads(budget, field.get(target), piece, cursor.base + start));
     return;
   }
   expectWire(schema, cursor, tag, elementWireOf(field));
-  skipValue(cursor, tag.wire);
+  skipValue(cursor, tagWire(tag));
   hold(budget, cursor.position - start, cursor.base + start);
   budget.run ??= {
     message: target,
@@ -334,6 +341,33 @@ function takeText(budget: Budget, cursor: Cursor): string {
   spend(budget, COST.text, cursor.base + start);
   cursor.position += length;
   if (length === 0) return '';
+  const slot = length <= SHORT_TEXT ? asciiSlot(cursor.bytes, start, length) : -1;
+  if (slot < 0) return decodeText(cursor, start, length);
+  const known = budget.texts[slot];
+  if (known !== undefined && isAscii(known, cursor.bytes, start, length)) return known;
+  const text = decodeText(cursor, start, length);
+  budget.texts[slot] = text;
+  return text;
+}
+
+/** Slot of a text in `Budget.texts`; -1 where it is not ASCII. */
+function asciiSlot(bytes: Uint8Array, start: number, length: number): number {
+  let hash = length;
+  for (let i = start; i < start + length; i++) {
+    const byte = bytes[i]!;
+    if (byte >= 0x80) return -1;
+    hash = (Math.imul(hash, 31) + byte) | 0;
+  }
+  return (hash ^ (hash >>> 15)) & (TEXT_SLOTS - 1);
+}
+
+function isAscii(text: string, bytes: Uint8Array, start: number, length: number): boolean {
+  if (text.length !== length) return false;
+  for (let i = 0; i < length; i++) if (text.charCodeAt(i) !== bytes[start + i]) return false;
+  return true;
+}
+
+function decodeText(cursor: Cursor, start: number, length: number): string {
   try {
     return UTF8.decode(cursor.bytes.subarray(start, start + length));
   } catch {
@@ -346,10 +380,15 @@ function readFloat(cursor: Cursor): number {
 }
 
 /** @throws WhittleError E_PROTOBUF where the field has another wire type than its schema says */
-export function expectWire(schema: { readonly name: string }, cursor: Cursor, tag: Tag, wire: number): void {
-  if (tag.wire === wire) return;
-  throw wireError(cursor, `field ${tag.number} of ${schema.name} has the wrong type`, cursor.position, {
+export function expectWire(
+  schema: { readonly name: string },
+  cursor: Cursor,
+  tag: number,
+  wire: number,
+): void {
+  if (tagWire(tag) === wire) return;
+  throw wireError(cursor, `field ${tagNumber(tag)} of ${schema.name} has the wrong type`, cursor.position, {
     expected: `wire type ${wire}`,
-    found: `wire type ${tag.wire}`,
+    found: `wire type ${tagWire(tag)}`,
   });
 }

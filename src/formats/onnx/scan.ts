@@ -21,7 +21,16 @@ import {
   joinPayloads,
 } from './reader.ts';
 import { type HasUnknown, type MessageSchema, MODEL } from './schema.ts';
-import { type Cursor, cursorOver, pastEnd, readDeclaredLength, readTag, WIRE } from './varints.ts';
+import {
+  type Cursor,
+  cursorOver,
+  pastEnd,
+  readDeclaredLength,
+  readTag,
+  tagNumber,
+  tagWire,
+  WIRE,
+} from './varints.ts';
 
 /** Fields up to this many bytes are read whole and decoded in memory. */
 const WHOLE_BYTES = 64 * 1024;
@@ -63,17 +72,17 @@ async function scanMessage<M extends HasUnknown>(
     if (!window.has(position, header)) await window.fill(position, header, end);
     const cursor = window.cursor(position, end);
     const tag = readTag(cursor);
-    if (tag.wire !== WIRE.length) {
-      const whole = window.cursor(position, end);
-      decodeField(budget, schema, target, whole, depth);
-      position = whole.base + whole.position;
+    if (tagWire(tag) !== WIRE.length) {
+      cursor.position = position - cursor.base;
+      decodeField(budget, schema, target, cursor, depth);
+      position = cursor.base + cursor.position;
       continue;
     }
     const length = readDeclaredLength(cursor);
     const value = cursor.base + cursor.position;
     const next = value + length;
     if (next > end) throw pastEnd(cursor, cursor.position, end - cursor.base, `${length} bytes`);
-    const field = schema.byNumber.get(tag.number);
+    const field = schema.byNumber.get(tagNumber(tag));
     const isPayload = field?.kind === 'payload' || field?.kind === 'packed';
     if (field !== undefined && isPayload && length > INLINE_BYTES) {
       finishRun(budget);
@@ -87,8 +96,12 @@ async function scanMessage<M extends HasUnknown>(
         scanMessage(walk, childSchema, child, value, next, depth + 1),
       );
     } else if (length <= WHOLE_BYTES) {
-      if (!window.has(position, next - position)) await window.fill(position, next - position, end);
-      decodeField(budget, schema, target, window.cursor(position, next), depth);
+      const isThere = window.has(position, next - position);
+      if (!isThere) await window.fill(position, next - position, end);
+      const whole = isThere ? cursor : window.cursor(position, next);
+      whole.position = position - whole.base;
+      whole.end = next - whole.base;
+      decodeField(budget, schema, target, whole, depth);
     } else {
       await decodeLarge(budget, schema, target, position, next, depth);
     }

@@ -85,6 +85,7 @@ export type Field<M> =
 
 export interface MessageSchema<M extends HasUnknown> {
   readonly name: string;
+  /** A message with every property present (undefined or empty): all have one shape, which engines read faster. */
   readonly create: () => M;
   /** Ascending field numbers: the order of writing. */
   readonly fields: readonly Field<M>[];
@@ -204,7 +205,23 @@ export const STRING_STRING_ENTRY = message<StringStringEntry>(
 
 export const TENSOR = message<TensorProto>(
   'TensorProto',
-  () => ({ dims: [], stringData: [], externalData: [], metadataProps: [], unknown: [] }),
+  () => ({
+    dataType: undefined,
+    floatData: undefined,
+    int32Data: undefined,
+    int64Data: undefined,
+    name: undefined,
+    rawData: undefined,
+    doubleData: undefined,
+    uint64Data: undefined,
+    docString: undefined,
+    dataLocation: undefined,
+    dims: [],
+    stringData: [],
+    externalData: [],
+    metadataProps: [],
+    unknown: [],
+  }),
   [
     dims(1, 'dims'),
     int32(2, 'dataType'),
@@ -232,7 +249,23 @@ export const SPARSE_TENSOR = message<{ values?: TensorProto | undefined; unknown
 
 export const ATTRIBUTE = message<AttributeProto>(
   'AttributeProto',
-  () => ({ floats: [], ints: [], strings: [], tensors: [], graphs: [], unknown: [] }),
+  () => ({
+    name: undefined,
+    f: undefined,
+    i: undefined,
+    s: undefined,
+    t: undefined,
+    g: undefined,
+    docString: undefined,
+    type: undefined,
+    refAttrName: undefined,
+    floats: [],
+    ints: [],
+    strings: [],
+    tensors: [],
+    graphs: [],
+    unknown: [],
+  }),
   [
     string(1, 'name'),
     float(2, 'f'),
@@ -253,7 +286,18 @@ export const ATTRIBUTE = message<AttributeProto>(
 
 export const NODE = message<NodeProto>(
   'NodeProto',
-  () => ({ input: [], output: [], attribute: [], metadataProps: [], unknown: [] }),
+  () => ({
+    name: undefined,
+    opType: undefined,
+    docString: undefined,
+    domain: undefined,
+    overload: undefined,
+    input: [],
+    output: [],
+    attribute: [],
+    metadataProps: [],
+    unknown: [],
+  }),
   [
     strings(1, 'input'),
     strings(2, 'output'),
@@ -267,29 +311,31 @@ export const NODE = message<NodeProto>(
   ],
 );
 
-export const DIMENSION = message<DimensionProto>('TensorShapeProto.Dimension', () => ({ unknown: [] }), [
-  int64(1, 'dimValue'),
-  string(2, 'dimParam'),
-  string(3, 'denotation'),
-]);
+export const DIMENSION = message<DimensionProto>(
+  'TensorShapeProto.Dimension',
+  () => ({ dimValue: undefined, dimParam: undefined, denotation: undefined, unknown: [] }),
+  [int64(1, 'dimValue'), string(2, 'dimParam'), string(3, 'denotation')],
+);
 
 export const TENSOR_SHAPE = message<TensorShapeProto>('TensorShapeProto', () => ({ dim: [], unknown: [] }), [
   many(1, 'dim', () => DIMENSION),
 ]);
 
-export const TENSOR_TYPE = message<TensorTypeProto>('TypeProto.Tensor', () => ({ unknown: [] }), [
-  int32(1, 'elemType'),
-  one(2, 'shape', () => TENSOR_SHAPE),
-]);
+export const TENSOR_TYPE = message<TensorTypeProto>(
+  'TypeProto.Tensor',
+  () => ({ elemType: undefined, shape: undefined, unknown: [] }),
+  [int32(1, 'elemType'), one(2, 'shape', () => TENSOR_SHAPE)],
+);
 
-export const TYPE = message<TypeProto>('TypeProto', () => ({ unknown: [] }), [
-  one(1, 'tensorType', () => TENSOR_TYPE),
-  string(6, 'denotation'),
-]);
+export const TYPE = message<TypeProto>(
+  'TypeProto',
+  () => ({ tensorType: undefined, denotation: undefined, unknown: [] }),
+  [one(1, 'tensorType', () => TENSOR_TYPE), string(6, 'denotation')],
+);
 
 export const VALUE_INFO = message<ValueInfoProto>(
   'ValueInfoProto',
-  () => ({ metadataProps: [], unknown: [] }),
+  () => ({ name: undefined, type: undefined, docString: undefined, metadataProps: [], unknown: [] }),
   [
     string(1, 'name'),
     one(2, 'type', () => TYPE),
@@ -300,7 +346,17 @@ export const VALUE_INFO = message<ValueInfoProto>(
 
 export const GRAPH: MessageSchema<GraphProto> = message<GraphProto>(
   'GraphProto',
-  () => ({ node: [], initializer: [], input: [], output: [], valueInfo: [], metadataProps: [], unknown: [] }),
+  () => ({
+    name: undefined,
+    docString: undefined,
+    node: [],
+    initializer: [],
+    input: [],
+    output: [],
+    valueInfo: [],
+    metadataProps: [],
+    unknown: [],
+  }),
   [
     many(1, 'node', () => NODE),
     string(2, 'name'),
@@ -316,14 +372,25 @@ export const GRAPH: MessageSchema<GraphProto> = message<GraphProto>(
 /** `GraphProto.sparse_initializer`, which stays in `unknown`. */
 export const SPARSE_INITIALIZER_FIELD = 15;
 
-export const OPERATOR_SET_ID = message<OperatorSetIdProto>('OperatorSetIdProto', () => ({ unknown: [] }), [
-  string(1, 'domain'),
-  int64(2, 'version'),
-]);
+export const OPERATOR_SET_ID = message<OperatorSetIdProto>(
+  'OperatorSetIdProto',
+  () => ({ domain: undefined, version: undefined, unknown: [] }),
+  [string(1, 'domain'), int64(2, 'version')],
+);
 
 export const FUNCTION = message<FunctionProto>(
   'FunctionProto',
-  () => ({ input: [], output: [], attribute: [], node: [], opsetImport: [], unknown: [] }),
+  () => ({
+    name: undefined,
+    domain: undefined,
+    overload: undefined,
+    input: [],
+    output: [],
+    attribute: [],
+    node: [],
+    opsetImport: [],
+    unknown: [],
+  }),
   [
     string(1, 'name'),
     strings(4, 'input'),
@@ -338,7 +405,19 @@ export const FUNCTION = message<FunctionProto>(
 
 export const MODEL = message<ModelProto>(
   'ModelProto',
-  () => ({ opsetImport: [], metadataProps: [], functions: [], unknown: [] }),
+  () => ({
+    irVersion: undefined,
+    producerName: undefined,
+    producerVersion: undefined,
+    domain: undefined,
+    modelVersion: undefined,
+    docString: undefined,
+    graph: undefined,
+    opsetImport: [],
+    metadataProps: [],
+    functions: [],
+    unknown: [],
+  }),
   [
     int64(1, 'irVersion'),
     string(2, 'producerName'),

@@ -13,12 +13,15 @@ export const WIRE = { varint: 0, fixed64: 1, length: 2, fixed32: 5 } as const;
 const MAX_VARINT = 10;
 const TWO_32 = 0x1_0000_0000;
 
-/** Position in a piece of a file. `end` is where the message that is being read ends, in `bytes`. */
+/**
+ * Position in a piece of a file. `end` is where the message that is being read ends, in `bytes`; reading an inner message
+ * narrows it for a while (one cursor for a whole piece: a graph has 10⁵ messages, and garbage was most of the time).
+ */
 export interface Cursor {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   position: number;
-  readonly end: number;
+  end: number;
   /** File offset of `bytes[0]`. */
   readonly base: number;
   readonly file: string;
@@ -35,12 +38,6 @@ export function cursorOver(
 ): Cursor {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return { bytes, view, position, end, base: origin.base, file: origin.file, fileSize: origin.fileSize };
-}
-
-/** A cursor over the next `length` bytes of another, which must hold them. */
-export function within(cursor: Cursor, length: number): Cursor {
-  const { bytes, view, position, base, file, fileSize } = cursor;
-  return { bytes, view, position, end: position + length, base, file, fileSize };
 }
 
 /** The error for malformed wire data at the cursor (or at `at`, in `cursor.bytes`). */
@@ -131,14 +128,11 @@ export function readInt32(cursor: Cursor): number {
   return scratch.low | 0;
 }
 
-/** Field number and wire type. */
-export interface Tag {
-  readonly number: number;
-  readonly wire: number;
-}
-
-/** @throws WhittleError E_PROTOBUF for field number 0, groups (wire types 3, 4) and wire types 6, 7 */
-export function readTag(cursor: Cursor): Tag {
+/**
+ * Reads a tag: field number · 8 + wire type (see `tagNumber`, `tagWire`).
+ * @throws WhittleError E_PROTOBUF for field number 0, groups (wire types 3, 4) and wire types 6, 7
+ */
+export function readTag(cursor: Cursor): number {
   const at = cursor.position;
   readHalves(cursor, scratch);
   const wire = scratch.low & 7;
@@ -148,7 +142,15 @@ export function readTag(cursor: Cursor): Tag {
   }
   if (wire === 3 || wire === 4) throw wireError(cursor, 'illegal tag: ONNX has no groups', at);
   if (wire > 5) throw wireError(cursor, `illegal tag: wire type ${wire} does not exist`, at);
-  return { number, wire };
+  return scratch.low;
+}
+
+export function tagNumber(tag: number): number {
+  return tag >>> 3;
+}
+
+export function tagWire(tag: number): number {
+  return tag & 7;
 }
 
 /** Length of a length-delimited field, without a check against the end (see `readLength`). */
