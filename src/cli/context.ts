@@ -3,7 +3,7 @@
  * that stops the work. Results go to stdout, everything said to people on the way goes to stderr.
  */
 
-import { createProgressLine, type ProgressLine } from '../report/progress-line.ts';
+import { createProgressLine, type ProgressLine, type ProgressStream } from '../report/progress-line.ts';
 import { type ColorChoice, createStyle, type Style, wantsColor } from '../report/style.ts';
 
 /** Flags that every command takes. */
@@ -12,6 +12,13 @@ export interface GlobalFlags {
   readonly quiet?: boolean | undefined;
   readonly verbose?: boolean | undefined;
   readonly color?: ColorChoice | undefined;
+}
+
+/** Where a run writes: the process's own streams, or a test's. */
+export interface Streams {
+  readonly stdout: ProgressStream;
+  readonly stderr: ProgressStream;
+  readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
 export interface Context {
@@ -33,18 +40,18 @@ export interface Context {
   say(text: string): void;
 }
 
-export function createContext(flags: GlobalFlags, signal: AbortSignal): Context {
-  const { stdout, stderr } = process;
+export function createContext(flags: GlobalFlags, streams: Streams, signal: AbortSignal): Context {
+  const { stdout, stderr, environment } = streams;
   const color = flags.color ?? 'auto';
   const json = flags.json === true;
   const quiet = flags.quiet === true;
-  const errStyle = createStyle(wantsColor(color, stderr.isTTY === true, process.env));
+  const errStyle = createStyle(wantsColor(color, stderr.isTTY === true, environment));
   const progress = createProgressLine(stderr, errStyle, { verbose: flags.verbose, quiet: quiet || json });
   return {
     json,
     quiet,
     signal,
-    style: createStyle(wantsColor(color, stdout.isTTY === true, process.env)),
+    style: createStyle(wantsColor(color, stdout.isTTY === true, environment)),
     errStyle,
     width: stdout.isTTY === true ? stdout.columns : undefined,
     progress,

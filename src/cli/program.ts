@@ -4,7 +4,7 @@
  */
 
 import { Command, Option } from 'commander';
-import type { Context } from './context.ts';
+import type { Context, Streams } from './context.ts';
 import {
   inputOption,
   integerOption,
@@ -17,6 +17,8 @@ import {
 /** What an action needs that the words do not say. */
 export interface ProgramOptions {
   readonly version: string;
+  /** Where help is printed. */
+  readonly streams: Streams;
   /** Makes the context from the flags, once they are parsed. */
   readonly context: (flags: object) => Context;
   /** Exit code of the command that ran, where it is not 0. */
@@ -40,6 +42,7 @@ function examples(lines: readonly (readonly [command: string, meaning: string])[
 }
 
 export function createProgram(options: ProgramOptions): Command {
+  const { stdout, stderr } = options.streams;
   const program = new Command('whittle')
     .description(
       'Makes trained neural networks smaller: measure, quantize, prove in the runtime, write ONNX.',
@@ -58,11 +61,15 @@ export function createProgram(options: ProgramOptions): Command {
     )
     .configureHelp({
       showGlobalOptions: true,
-      helpWidth: process.stdout.isTTY ? (process.stdout.columns ?? 80) : 100,
+      helpWidth: stdout.isTTY === true ? (stdout.columns ?? 80) : 100,
     })
     .showSuggestionAfterError(true)
     // Errors are thrown, and printed in one place (main.ts).
-    .configureOutput({ outputError: () => {} })
+    .configureOutput({
+      writeOut: (text) => stdout.write(text),
+      writeErr: (text) => stderr.write(text),
+      outputError: () => {},
+    })
     .exitOverride();
   program.addHelpText(
     'after',

@@ -1,10 +1,10 @@
-/** The command line as users meet it: a process of its own, its streams and its exit code. */
+/** What the command line says and answers, run in this process on streams of its own. */
 
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { floats, linearModel, withFolder, writeModel } from '../formats/build-onnx.ts';
-import { BUILT, NOT_BUILT, type Outcome, whittle } from './run.ts';
+import { type Outcome, run } from './run.ts';
 
 const COMMANDS = ['inspect', 'quantize', 'dequantize', 'compare', 'modes', 'completion'];
 
@@ -22,17 +22,9 @@ function expectNoStack({ stdout, stderr }: Outcome): void {
   );
 }
 
-describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
-  test('--version prints the version of the package and nothing else', async () => {
-    const manifest: { version: string } = JSON.parse(
-      await readFile(new URL('../../package.json', import.meta.url), 'utf8'),
-    );
-    expect(await whittle(['--version'])).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
-    expect((await whittle(['-V'])).stdout).toBe(`${manifest.version}\n`);
-  });
-
+describe('whittle', () => {
   test('--help lists every command, examples and exit codes', async () => {
-    const { code, stdout, stderr } = await whittle(['--help']);
+    const { code, stdout, stderr } = await run(['--help']);
     expect(code).toBe(0);
     expect(stderr).toBe('');
     for (const command of COMMANDS) expect(stdout).toContain(`\n  ${command}`);
@@ -41,14 +33,14 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
   });
 
   test('without a command: the help, on stderr, and exit code 2', async () => {
-    const { code, stdout, stderr } = await whittle([]);
+    const { code, stdout, stderr } = await run([]);
     expect(code).toBe(2);
     expect(stdout).toBe('');
     expect(stderr).toContain('Usage: whittle');
   });
 
   test.each(COMMANDS)('%s --help has examples', async (command) => {
-    const { code, stdout } = await whittle([command, '--help']);
+    const { code, stdout } = await run([command, '--help']);
     expect(code).toBe(0);
     expect(stdout).toContain('Examples:');
     expect(stdout).toContain(`whittle ${command}`);
@@ -61,7 +53,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
     [['quantize', 'm.onnx', '--to', 'q44'], 'Did you mean q4?'],
     [['quantize', 'm.onnx', '--to', 'q4', '--target', 'onnxruntime-nod'], 'Did you mean onnxruntime-node?'],
   ])('%j suggests what was meant', async (args, hint) => {
-    const outcome = await whittle(args);
+    const outcome = await run(args);
     expect(outcome.code).toBe(2);
     expect(outcome.stderr).toContain('E_USAGE');
     expect(outcome.stderr).toContain(hint);
@@ -86,7 +78,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
     [['completion', 'powershell']],
     [['--color', 'perhaps', 'modes']],
   ])('wrong use %j is exit code 2, one coded message and no stack', async (args) => {
-    const outcome = await whittle(args);
+    const outcome = await run(args);
     expect(outcome.code).toBe(2);
     expect(outcome.stdout).toBe('');
     expect(outcome.stderr).toMatch(/^E_USAGE: /);
@@ -95,12 +87,12 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
 
   test('a missing file is exit code 5, with and without --json', async () => {
     for (const command of [['inspect'], ['quantize', '--to', 'q8'], ['dequantize']]) {
-      const outcome = await whittle([...command, '/nowhere/model.onnx']);
+      const outcome = await run([...command, '/nowhere/model.onnx']);
       expect(outcome.code).toBe(5);
       expect(outcome.stderr).toContain('E_NOT_FOUND');
       expectNoStack(outcome);
     }
-    const outcome = await whittle(['inspect', '/nowhere/model.onnx', '--json']);
+    const outcome = await run(['inspect', '/nowhere/model.onnx', '--json']);
     expect(outcome.code).toBe(5);
     expect(outcome.stderr).toBe('');
     expect(JSON.parse(outcome.stdout)).toMatchObject({ error: { code: 'E_NOT_FOUND', exitCode: 5 } });
@@ -123,7 +115,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
         ['inspect', file],
         ['quantize', file, '--to', 'q8'],
       ]) {
-        const outcome = await whittle(args);
+        const outcome = await run(args);
         expect(outcome.code).toBe(3);
         expect(outcome.stderr).toMatch(/^E_[A-Z_]+: /);
         if (expected !== undefined) expect(outcome.stderr).toContain(expected);
@@ -137,22 +129,22 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
     await withFolder(async (folder) => {
       const file = await smallModel(folder);
       const page = join(folder, 'report.html');
-      const table = await whittle(['inspect', file, '--html', page]);
+      const table = await run(['inspect', file, '--html', page]);
       expect(table.code).toBe(0);
       expect(table.stdout).toMatch(/\n\s*w\s+64×64\s+f32\s+4\.10k/);
       expect(table.stdout).toContain('4,160 parameters');
       expect(table.stdout).not.toContain('\u001b');
       expect(await readFile(page, 'utf8')).toContain('</html>');
-      const json = await whittle(['inspect', file, '--json']);
+      const json = await run(['inspect', file, '--json']);
       const summary = JSON.parse(json.stdout);
       expect(summary).toMatchObject({ format: 'onnx', parameters: 4160, nodes: 2 });
       expect(summary.tensors).toHaveLength(2);
-      const quick = await whittle(['inspect', file, '--no-stats', '--quiet']);
+      const quick = await run(['inspect', file, '--no-stats', '--quiet']);
       expect(quick.stdout).toContain('MatMul');
       expect(quick.stderr).toBe('');
-      const one = await whittle(['inspect', file, '--tensor', 'b']);
+      const one = await run(['inspect', file, '--tensor', 'b']);
       expect(one.stdout).toContain('skewness');
-      const none = await whittle(['inspect', file, '--tensor', 'zzz']);
+      const none = await run(['inspect', file, '--tensor', 'zzz']);
       expect(none.code).toBe(2);
     });
   });
@@ -164,7 +156,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
       proto.graph!.initializer[0] = floats(evil, [64, 64]);
       proto.graph!.node[0]!.input[1] = evil;
       const file = await writeModel(folder, proto);
-      const { code, stdout } = await whittle(['inspect', file]);
+      const { code, stdout } = await run(['inspect', file]);
       expect(code).toBe(0);
       expect(stdout).not.toMatch(/[\p{Cf}]/u);
       expect(stdout).not.toContain('\u001b');
@@ -176,7 +168,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
     await withFolder(async (folder) => {
       const file = await smallModel(folder);
       const page = join(folder, 'q.html');
-      const first = await whittle(['quantize', file, '--to', 'q8,q4', '--runs', '1', '--html', page]);
+      const first = await run(['quantize', file, '--to', 'q8,q4', '--runs', '1', '--html', page]);
       expect(first.stderr).not.toContain('E_');
       expect(first.code).toBe(0);
       expect(first.stdout).toContain('model_quantized.onnx');
@@ -189,10 +181,10 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
         'q.html',
       ]);
       expect((await stat(join(folder, 'model_q4.onnx'))).size).toBeLessThan((await stat(file)).size);
-      const again = await whittle(['quantize', file, '--to', 'q4', '--json']);
+      const again = await run(['quantize', file, '--to', 'q4', '--json']);
       expect(again.code).toBe(2);
       expect(JSON.parse(again.stdout)).toMatchObject({ error: { code: 'E_OUTPUT_EXISTS' } });
-      const forced = await whittle(['quantize', file, '--to', 'q4', '--force', '--json', '--runs', '1']);
+      const forced = await run(['quantize', file, '--to', 'q4', '--force', '--json', '--runs', '1']);
       expect(forced.code).toBe(0);
       expect(forced.stderr).toBe('');
       const report = JSON.parse(forced.stdout);
@@ -204,12 +196,12 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
   test('quantize --dry-run writes nothing and tells the exact size', async () => {
     await withFolder(async (folder) => {
       const file = await smallModel(folder);
-      const dry = await whittle(['quantize', file, '--to', 'q4', '--dry-run', '--json']);
+      const dry = await run(['quantize', file, '--to', 'q4', '--dry-run', '--json']);
       expect(dry.code).toBe(0);
       expect(await readdir(folder)).toEqual(['model.onnx']);
-      const text = await whittle(['quantize', file, '--to', 'q4', '--dry-run']);
+      const text = await run(['quantize', file, '--to', 'q4', '--dry-run']);
       expect(text.stdout).toContain('4-bit blocks of 32');
-      await whittle(['quantize', file, '--to', 'q4', '--no-verify']);
+      await run(['quantize', file, '--to', 'q4', '--no-verify']);
       const planned = JSON.parse(dry.stdout).results[0].bytes;
       expect((await stat(join(folder, 'model_q4.onnx'))).size).toBe(planned);
     });
@@ -219,11 +211,11 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
     await withFolder(async (folder) => {
       const file = await smallModel(folder);
       const recipe = join(folder, 'mine.json');
-      const printed = await whittle(['modes', 'q4']);
+      const printed = await run(['modes', 'q4']);
       const q4 = JSON.parse(printed.stdout);
       await writeFile(recipe, JSON.stringify({ ...q4, name: 'mine', suffix: '_mine' }));
       const plan = join(folder, 'plan.json');
-      const made = await whittle([
+      const made = await run([
         'quantize',
         file,
         '--recipe',
@@ -247,16 +239,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
   test('--min-cosine turns the proof into a gate with exit code 6', async () => {
     await withFolder(async (folder) => {
       const file = await smallModel(folder);
-      const outcome = await whittle([
-        'quantize',
-        file,
-        '--to',
-        'q2',
-        '--runs',
-        '1',
-        '--min-cosine',
-        '0.99999',
-      ]);
+      const outcome = await run(['quantize', file, '--to', 'q2', '--runs', '1', '--min-cosine', '0.99999']);
       expect(outcome.code).toBe(6);
       expect(outcome.stderr).toContain('E_VERIFICATION');
       expectNoStack(outcome);
@@ -266,7 +249,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
   test('a mode with nothing to do is exit code 4 and says why', async () => {
     await withFolder(async (folder) => {
       const file = await writeModel(folder, linearModel(4, 3));
-      const outcome = await whittle(['quantize', file, '--to', 'q4']);
+      const outcome = await run(['quantize', file, '--to', 'q4']);
       expect(outcome.code).toBe(4);
       expect(outcome.stderr).toContain('E_NOTHING_TO_DO');
       expectNoStack(outcome);
@@ -277,10 +260,10 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
     await withFolder(async (folder) => {
       const file = await smallModel(folder);
       const before = await readFile(file);
-      const outcome = await whittle(['quantize', file, '--to', 'q4', '-o', file, '--force', '--no-verify']);
+      const outcome = await run(['quantize', file, '--to', 'q4', '-o', file, '--force', '--no-verify']);
       expect(outcome.code).toBe(2);
       expect(outcome.stderr).toContain('E_OUTPUT_IS_INPUT');
-      const page = await whittle(['inspect', file, '--html', file]);
+      const page = await run(['inspect', file, '--html', file]);
       expect(page.code).toBe(2);
       expect(page.stderr).toContain('E_OUTPUT_IS_INPUT');
       expect(await readFile(file)).toEqual(before);
@@ -288,7 +271,7 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
   });
 
   test('modes lists every mode with bits and where it runs', async () => {
-    const { code, stdout } = await whittle(['modes', '--json']);
+    const { code, stdout } = await run(['modes', '--json']);
     expect(code).toBe(0);
     const { modes } = JSON.parse(stdout);
     expect(modes.map(({ mode }: { mode: string }) => mode)).toEqual(
@@ -307,35 +290,11 @@ describe.skipIf(!BUILT)(BUILT ? 'whittle' : `whittle (${NOT_BUILT})`, () => {
         'int8-qdq',
       ]),
     );
-    expect((await whittle(['modes'])).stdout).toMatch(/q4\s+4\s+_q4\s+MatMulNBits/);
+    expect((await run(['modes'])).stdout).toMatch(/q4\s+4\s+_q4\s+MatMulNBits/);
   });
 
   test('colour: none in a pipe, some with --color always', async () => {
-    expect((await whittle(['modes'], { env: { NO_COLOR: '' } })).stdout).not.toContain('\u001b');
-    expect((await whittle(['modes', '--color', 'always'])).stdout).toContain('\u001b[2m');
-  });
-
-  test.skipIf(process.platform === 'win32').each([
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-  ] as const)('%s stops the work with exit code %i and leaves nothing behind', async (signal, expected) => {
-    await withFolder(async (folder) => {
-      const proto = linearModel(2048, 2048);
-      proto.graph!.initializer = [
-        floats('w', [2048, 2048], new Array(2048 * 2048).fill(0.25)),
-        floats('b', [2048]),
-      ];
-      const file = await writeModel(folder, proto);
-      // The first progress line proves that the work has begun.
-      const outcome = await whittle(
-        ['quantize', file, '--to', 'q8,q4,bnb4,fp16,q2,fp8', '--verbose', '--threads', '1'],
-        {
-          onOutput: (child) => child.kill(signal),
-        },
-      );
-      expect(outcome.code).toBe(expected);
-      expectNoStack(outcome);
-      expect(await readdir(folder)).toEqual(['model.onnx']);
-    });
+    expect((await run(['modes'], { env: { NO_COLOR: '' } })).stdout).not.toContain('\u001b');
+    expect((await run(['modes', '--color', 'always'])).stdout).toContain('\u001b[2m');
   });
 });

@@ -1,8 +1,12 @@
-/** Runs the built command line as users do, in a process of its own. */
+/**
+ * Runs the command line: `run` in this process, from the sources, on streams of its own (fast); `whittle` as users do, the
+ * built one in a process of its own.
+ */
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { runCommandLine } from '../../src/cli/run.ts';
 
 export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 export const BUILT = existsSync(MAIN);
@@ -14,11 +18,36 @@ export interface Outcome {
   readonly stderr: string;
 }
 
+/** One run in this process. */
+export async function run(
+  args: readonly string[],
+  settings: { env?: Readonly<Record<string, string>>; columns?: number } = {},
+): Promise<Outcome> {
+  const text = { stdout: '', stderr: '' };
+  const stream = (name: keyof typeof text) => ({
+    ...(settings.columns === undefined ? {} : { isTTY: true, columns: settings.columns }),
+    write: (part: string) => {
+      text[name] += part;
+    },
+  });
+  const code = await runCommandLine(args, {
+    stdout: stream('stdout'),
+    stderr: stream('stderr'),
+    environment: settings.env ?? {},
+    version: '0.0.0-test',
+    signal: new AbortController().signal,
+    stoppedWith: () => undefined,
+  });
+  return { code, ...text };
+}
+
 export interface RunSettings {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Called with the child and everything it has written so far, on every write. */
-  readonly onOutput?: (child: ReturnType<typeof spawn>, stderr: string) => void;
+  /** Nobody reads what it prints. */
+  readonly closeStdout?: boolean;
+  /** Called when the child has written to stderr for the first time. */
+  readonly onFirstOutput?: (child: ReturnType<typeof spawn>) => void;
 }
 
 export function whittle(args: readonly string[], settings: RunSettings = {}): Promise<Outcome> {
@@ -34,9 +63,10 @@ export function whittle(args: readonly string[], settings: RunSettings = {}): Pr
       stdout += text;
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      if (stderr === '') settings.onFirstOutput?.(child);
       stderr += text;
-      settings.onOutput?.(child, stderr);
     });
+    if (settings.closeStdout === true) child.stdout.destroy();
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
   });
