@@ -4,8 +4,8 @@
  * runs after a warm-up; 4 M weights, so that neither side lives in the second cache.
  */
 
-import { createRandom } from '../src/core/random.ts';
-import { type BlockOptions, type Kernels, referenceKernels, wasmKernels } from '../src/kernels/index.ts';
+import { createRandom } from '#src/core/random.js';
+import { type BlockOptions, type Kernels, referenceKernels, wasmKernels } from '#src/kernels/index.js';
 
 export interface KernelFigure {
   readonly name: string;
