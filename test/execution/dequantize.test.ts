@@ -144,6 +144,7 @@ test('values come back with exactly the largest error that quantizing reported',
         const { parts, report } = await runInMemory(operation, bytes, { measure: true });
         const back = await dequantizeToMemory('w', inverse(operation), sourcesOf(parts, operation.kind), {
           tileBytes,
+          kernels,
         });
         const values = new Float32Array(bytes.buffer);
         expect(back.length).toBe(values.length);
