@@ -53,10 +53,11 @@ function columnBlocks(memory: KernelMemory, reference: Kernels): Kernels['quanti
     firstBlock,
   ) => {
     const { rule, bits, blockSize, symmetric } = options;
-    const suits = rule === 'nbits' && blockSize % 16 === 0 && blockSize * 64 + 4096 <= WORK_BYTES && columns >= 4;
+    const groups = Math.ceil(columns / 4);
+    const fits = blockSize * 64 + 4096 <= WORK_BYTES && groups <= FLAGS_BYTES;
+    const suits = rule === 'nbits' && blockSize % 16 === 0 && columns >= 4 && fits;
     const blocks = suits ? Math.floor(rows / blockSize) : 0;
     const blockBytes = (blockSize * bits) / 8;
-    const groups = Math.ceil(columns / 4);
     let nonFinite = 0;
 
     /** The reference for column `c` of block `block` (counted from the tile's first). */

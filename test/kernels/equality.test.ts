@@ -102,6 +102,17 @@ function run(
 const floatsOf = (bytes: Uint8Array): Float32Array =>
   new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
+function codesOver(
+  raw: Uint8Array,
+  count: number,
+  size: number,
+  signed: boolean,
+): Uint8Array | Int8Array | Uint16Array | Int16Array {
+  const { buffer, byteOffset } = raw;
+  if (size === 1) return signed ? new Int8Array(buffer, byteOffset, count) : raw;
+  return signed ? new Int16Array(buffer, byteOffset, count) : new Uint16Array(buffer, byteOffset, count);
+}
+
 function expectEqual(body: (kernels: Kernels, bench: Bench) => unknown, skew = 0): void {
   const expected = run(reference, false, skew, body);
   for (const part of expected.bytes) {
@@ -278,10 +289,7 @@ describe.skipIf(created === undefined)(`wasm kernels equal the reference (skips 
             const values = bench.floats(n, kind, s);
             const raw = bench.output(n * type.size);
             const back = floatsOf(bench.output(n * 4));
-            const signed = type.low < 0;
-            const make =
-              type.size === 1 ? (signed ? Int8Array : Uint8Array) : signed ? Int16Array : Uint16Array;
-            const target = new make(raw.buffer, raw.byteOffset, n);
+            const target = codesOver(raw, n, type.size, type.low < 0);
             kernels.quantizeAffine(values, factor, zero, type.low, type.high, mode, target);
             if (Number.isFinite(factor)) kernels.dequantizeAffine(target, factor, zero, back);
           }, offset);
