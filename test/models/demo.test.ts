@@ -1,7 +1,10 @@
 /** The parts of the demo: picture → input, probabilities → text, and the original model reading a rendered line. */
 
-import { readFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { drawLine } from '../../demo/line-image.ts';
@@ -67,3 +70,20 @@ test('the original model reads rendered lines', async () => {
     expect((await readLine(join(assets, 'ch_PP-OCRv4_rec_infer.onnx'), 'x', input, keys)).text).toBe(text);
   }
 });
+
+const built = join(import.meta.dirname, '../../build/demo/demo.js');
+
+test.skipIf(!existsSync(built))(
+  'the demo stops with exit code 1 where the original misreads the line (needs `npm run build`)',
+  async () => {
+    const cwd = await mkdtemp(join(tmpdir(), 'whittle-demo-'));
+    try {
+      const run = spawnSync(process.execPath, [built, '☃☃'], { cwd, encoding: 'utf8' });
+      expect(run.stderr).toContain('does not read the line');
+      expect(run.stderr).not.toContain('    at ');
+      expect(run.status).toBe(1);
+    } finally {
+      await rm(cwd, { recursive: true, force: true });
+    }
+  },
+);
