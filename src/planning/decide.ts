@@ -267,24 +267,26 @@ function applyScheme(
 ): void {
   switch (scheme.as) {
     case 'matmul-nbits':
-      return matmulNBits.apply(context, weight, uses, scheme, abilities);
+      matmulNBits.apply(context, weight, uses, scheme, abilities);
+      break;
     case 'bnb4':
-      return bnb4.apply(context, weight, uses, scheme, abilities);
-    case 'dynamic-int8':
-      return dynamicInt8.apply(
-        context,
-        weight,
-        uses,
-        { ...scheme, weightType: resolveDynamic(scheme.weightType) },
-        abilities,
-      );
+      bnb4.apply(context, weight, uses, scheme, abilities);
+      break;
+    case 'dynamic-int8': {
+      const settings = { ...scheme, weightType: resolveDynamic(scheme.weightType) };
+      dynamicInt8.apply(context, weight, uses, settings, abilities);
+      break;
+    }
     case 'qdq':
-      return qdq.apply(context, weight, uses, scheme, abilities);
+      qdq.apply(context, weight, uses, scheme, abilities);
+      break;
     case 'cast':
-      return cast.apply(context, weight, uses, scheme, abilities);
+      cast.apply(context, weight, uses, scheme, abilities);
+      break;
     case 'gather-block':
-      return gatherBlock.apply(context, weight, uses, scheme, abilities);
+      gatherBlock.apply(context, weight, uses, scheme, abilities);
+      break;
     default:
-      return scheme satisfies never;
+      scheme satisfies never;
   }
 }

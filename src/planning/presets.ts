@@ -36,7 +36,7 @@ function dynamicInt8(weightType: 'auto' | 'int8' | 'uint8'): Rule[] {
   return [
     {
       match: { opType: ['MatMul', 'Gemm', 'Conv', 'LSTM', 'Gather'], minElements: MIN_ELEMENTS },
-      scheme: { as: 'dynamic-int8', weightType, perChannel: true, reduceRange: false },
+      scheme: { as: 'dynamic-int8', weightType, perChannel: true, reduceRange: 'auto' },
     },
     {
       // No integer operator exists for these: the weight is stored small and computed in float.

@@ -46,7 +46,7 @@ const schemes = {
     as: z.literal('dynamic-int8'),
     weightType: z.enum(['int8', 'uint8', 'auto']).default('auto'),
     perChannel: z.boolean().default(true),
-    reduceRange: z.boolean().default(false),
+    reduceRange: z.union([z.boolean(), z.literal('auto')]).default('auto'),
   }),
   qdq: z
     .strictObject({
@@ -220,10 +220,20 @@ export interface RecipeOverrides {
   readonly embeddings?: 'keep' | 4 | 8 | undefined;
 }
 
-/** The recipe with what the command line asked for on top. E_USAGE-like demands that no scheme can meet are E_RECIPE. */
+/** The recipe with what the command line asked for on top. E_USAGE where no scheme can meet a demand. */
 export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Recipe {
   const { bits, blockSize, symmetric, accuracyLevel, opTypes, include, exclude, embeddings } = overrides;
   const touched = new Set<string>();
+  const dynamic = recipe.rules.some(({ scheme }) => scheme.as === 'dynamic-int8');
+  if (dynamic && (bits !== undefined || symmetric !== undefined)) {
+    throw new WhittleError(
+      'E_USAGE',
+      `mode ${recipe.name} is always 8 bits, with the symmetry of its weight type`,
+      {
+        hint: 'Use int8 or uint8 to choose the weight type, or q4 with bits.',
+      },
+    );
+  }
   let rules: Rule[] = recipe.rules.map((rule) => {
     const changed: Record<string, unknown> = { ...rule.scheme };
     const set = (key: string, value: unknown): void => {
@@ -244,7 +254,7 @@ export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Reci
     }
     if (accuracyLevel !== undefined && 'accuracyLevel' in changed) set('accuracyLevel', accuracyLevel);
     const result = schemeSchema.safeParse(changed);
-    if (!result.success) throw recipeError(result.error.issues[0], changed, `mode ${recipe.name}`);
+    if (!result.success) throw recipeError(result.error.issues[0], changed, `mode ${recipe.name}`, 'E_USAGE');
     return {
       match: opTypes === undefined ? rule.match : { ...rule.match, opType: opTypes },
       scheme: result.data,
@@ -317,7 +327,12 @@ function refuseHostileKeys(value: unknown, file: string, path: readonly string[]
   }
 }
 
-function recipeError(issue: z.core.$ZodIssue | undefined, value: unknown, file: string): WhittleError {
+function recipeError(
+  issue: z.core.$ZodIssue | undefined,
+  value: unknown,
+  file: string,
+  code: 'E_RECIPE' | 'E_USAGE' = 'E_RECIPE',
+): WhittleError {
   // A union reports one list of issues for each member: the one that got furthest is the one to tell.
   let current = issue;
   let path = [...(issue?.path ?? [])];
@@ -349,7 +364,7 @@ function recipeError(issue: z.core.$ZodIssue | undefined, value: unknown, file: 
     });
   }
   const found: unknown = lookUp(value, path);
-  return new WhittleError('E_RECIPE', `${where}: ${current?.message ?? 'invalid'}`, {
+  return new WhittleError(code, `${where}: ${current?.message ?? 'invalid'}`, {
     file,
     found: typeof found === 'object' ? undefined : String(found).slice(0, 200),
     hint: 'docs/recipes.md describes the format.',

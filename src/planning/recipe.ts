@@ -24,7 +24,11 @@ export type Scheme =
       /** auto: uint8 where the graph has any Conv, GroupQueryAttention or MultiHeadAttention, else int8. */
       readonly weightType: 'int8' | 'uint8' | 'auto';
       readonly perChannel: boolean;
-      readonly reduceRange: boolean;
+      /**
+       * 7-bit weights: the integer products of uint8 activations with signed 8-bit weights saturate on x86 without
+       * VNNI. `auto`: for signed weights only.
+       */
+      readonly reduceRange: boolean | 'auto';
     }
   | {
       /** Weight-only DequantizeLinear in front of any operator. */

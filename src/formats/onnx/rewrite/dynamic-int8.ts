@@ -13,7 +13,15 @@ import type { Weight } from '../model.ts';
 import { int64Tensor, intsAttribute, makeCast, makeNode } from './build.ts';
 import { castIsland, type Emitter, type PartTensors, type RewriteContext } from './context.ts';
 import { lstmProblem, replaceLstm } from './dynamic-lstm.ts';
-import { type DynamicSettings, type Form, gemmProblem, OK, refuse, weightType } from './form.ts';
+import {
+  type DynamicSettings,
+  type Form,
+  gemmProblem,
+  OK,
+  reducesRange,
+  refuse,
+  weightType,
+} from './form.ts';
 import { replaceProduct } from './product.ts';
 import type { ResolvedUse } from './uses.ts';
 
@@ -68,10 +76,11 @@ const tableSettings: DynamicSettings = { weightType: 'uint8', perChannel: false,
 function promise(
   context: RewriteContext,
   weight: Weight,
-  { weightType: type, reduceRange }: DynamicSettings,
+  settings: DynamicSettings,
   axis: number | null,
   permutation: readonly number[] | undefined,
 ): PartTensors {
+  const type = settings.weightType;
   const operation: AffineOperation = {
     kind: 'affine',
     from: weightType(weight),
@@ -79,7 +88,7 @@ function promise(
     type,
     axis,
     symmetric: type === 'int8',
-    reduceRange,
+    reduceRange: reducesRange(settings, type),
     ...(permutation && { permutation }),
     scaleType: 'f32',
   };

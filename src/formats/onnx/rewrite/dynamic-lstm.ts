@@ -1,8 +1,8 @@
 /**
  * LSTM with constant W and R → com.microsoft DynamicQuantizeLSTM (onnx.md 3.6): int8 weights stored transposed
  * ([D, 4H, I] → [D, I, 4H]) with a scale for each direction. Both matrices must be constants: the operator has no mixed
- * form. f32 only; layout must be 0. It also takes a scale for each of the 4H rows, but onnxruntime-node 1.30 then computes less
- * exactly than onnxruntime-web does with the same file (cosine 0.9975 and 0.9999 on silero), so that is not used.
+ * form. f32 only; layout must be 0. A scale for each of the 4H rows is possible too, but then more products reach the range where
+ * int8 arithmetic saturates on x86 without VNNI (onnxruntime-node against -web on silero: cosine 0.9975 and 0.9999).
  */
 
 import type { AffineOperation } from '../../../numerics/operation.ts';
@@ -11,7 +11,7 @@ import type { Weight } from '../model.ts';
 import { CONTRIB, makeNode, readInt } from './build.ts';
 import type { LstmPair, RewriteContext } from './context.ts';
 import type { DynamicSettings } from './form.ts';
-import { weightType } from './form.ts';
+import { reducesRange, weightType } from './form.ts';
 import type { ResolvedUse } from './uses.ts';
 
 export function lstmProblem(weight: Weight, { node, dtype }: ResolvedUse): string | undefined {
@@ -36,7 +36,7 @@ export function replaceLstm(
     type: 'int8',
     axis: 0,
     symmetric: true,
-    reduceRange: settings.reduceRange,
+    reduceRange: reducesRange(settings, 'int8'),
     permutation: [0, 2, 1],
     scaleType: 'f32',
   };

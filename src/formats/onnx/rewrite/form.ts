@@ -39,7 +39,8 @@ export interface DynamicSettings {
   /** Resolved for the whole graph: `auto` is decided before. */
   readonly weightType: 'int8' | 'uint8';
   readonly perChannel: boolean;
-  readonly reduceRange: boolean;
+  /** `auto`: for signed weights only (their products with uint8 saturate on x86 without VNNI). */
+  readonly reduceRange: boolean | 'auto';
 }
 
 export interface QdqSettings {
@@ -84,6 +85,11 @@ export interface Form<S> {
     scheme: S,
     abilities: FormAbilities,
   ): void;
+}
+
+/** 7-bit range for weights of `type`? */
+export function reducesRange({ reduceRange }: DynamicSettings, type: 'int8' | 'uint8'): boolean {
+  return reduceRange === 'auto' ? type === 'int8' : reduceRange;
 }
 
 /** Matrix of a weight that a MatMul or Gemm reads: leading unit dimensions are dropped. */

@@ -38,7 +38,10 @@ export const qdq: Form<QdqSettings> = {
     const use = uses[0];
     if (use === undefined) return;
     if (uses.every((each) => readsRows(weight, each)) && settings.granularity === 'channel') {
-      if (settings.type === 'int8') return gatherRows(context, weight, uses);
+      if (settings.type === 'int8') {
+        gatherRows(context, weight, uses);
+        return;
+      }
     }
     const blocked = settings.granularity === 'block' && blockProblem(weight, use, abilities) === undefined;
     const nodes = blocked
