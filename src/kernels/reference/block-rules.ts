@@ -12,7 +12,7 @@
  * A code whose value before rounding is NaN (w is NaN; 0·Inf) is that of 0, i.e. the zero point.
  */
 
-import type { BlockOptions, BlockRule } from '../kernels.ts';
+import type { BlockOptions } from '../kernels.ts';
 import { clamp, roundHalfAway, roundHalfEven, toHalf } from './rounding.ts';
 
 export interface BlockRange {
@@ -115,9 +115,4 @@ export function blockCoder(options: BlockOptions): BlockCoder {
     default:
       return options.rule satisfies never;
   }
-}
-
-/** Whether the rule's symmetric codes are signed (two's complement) rather than offset by mid. */
-export function isSigned(rule: BlockRule, symmetric: boolean): boolean {
-  return rule === 'qdq' && symmetric;
 }

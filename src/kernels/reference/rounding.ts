@@ -8,9 +8,6 @@
 import { f16BitsToF32, f32ToF16Bits } from '../../core/floats.ts';
 import type { Rounding } from '../kernels.ts';
 
-/** Largest f32 below one half: trunc(x + this) rounds a non-negative f32 half away from zero without f64. */
-export const BELOW_HALF = 0.5 - 2 ** -25;
-
 const EVEN_MAGIC = 1.5 * 2 ** 52;
 
 /** C roundf: nearest integer, ties away from zero. */
