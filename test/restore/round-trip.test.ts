@@ -33,8 +33,19 @@ async function anatomy(file: string): Promise<{ operators: Set<string>; types: S
 }
 
 const FLOAT_OPERATORS = ['Add', 'Conv', 'Gather', 'Gemm', 'LSTM', 'MatMul', 'Reshape', 'Transpose'];
-/** Dynamic int8 and q2's accuracy level round activations as well, which floats do not. */
-const APPROXIMATE: Record<string, number> = { q8: 0.99, int8: 0.99, uint8: 0.99, q2: 0.999, q2f16: 0.999 };
+/**
+ * Where the runtime rounds activations as well, which floats do not: dynamic int8 (and signed weights saturate on some machines),
+ * q2's accuracy level, and DequantizeLinear, which onnxruntime fuses into a product of integers.
+ */
+const APPROXIMATE: Record<string, number> = {
+  q8: 0.99,
+  int8: 0.95,
+  uint8: 0.99,
+  q2: 0.999,
+  q2f16: 0.999,
+  'int8-qdq': 0.999,
+  'int4-qdq': 0.999,
+};
 
 test.each(MODE_NAMES)('%s comes back as a float32 model that answers as the quantized one', async (mode) => {
   await withFolder(async (folder) => {
@@ -55,21 +66,29 @@ test.each(MODE_NAMES)('%s comes back as a float32 model that answers as the quan
     expect([...onlyInA, ...onlyInB].filter((name) => !/_f16$/.test(name))).toEqual([]);
     const names = weights.map(({ name }) => name);
     for (const name of ['table', 'w1', 'lw', 'lr', 'w2', 'cw']) expect(names).toContain(name);
+    // In the original's layout: elements that were exchanged would give less than 0 dB.
+    const lost = await compareModels(original, back, { verify: false });
+    const matrices = lost.weights.filter(({ name }) => !name.startsWith('b') && !name.endsWith('b'));
+    const floor = mode.startsWith('q2') ? 3 : 12;
+    expect(matrices.filter(({ sqnr }) => sqnr < floor)).toEqual([]);
   });
 });
 
-test.each(['q4', 'q8', 'bnb4', 'fp8', 'int4-qdq'])('%s as f16 keeps float32 answers within f16', async (mode) => {
-  await withFolder(async (folder) => {
-    const original = await writeModel(folder, everyOperator());
-    const small = await quantized(original, mode);
-    const wide = await dequantizeModel(small, { threads: 1 });
-    const half = await dequantizeModel(small, { to: 'f16', threads: 1, output: join(folder, 'sub') });
-    expect(half.files[0]?.path).toMatch(/sub[\\/]model_\w+_f16\.onnx$/);
-    expect(half.bytes).toBeLessThan(wide.bytes);
-    const [a, b] = [wide, half].map(({ files }) => files[0]?.path ?? '');
-    expect(worstCosine(await tokenAnswers(a ?? ''), await tokenAnswers(b ?? ''))).toBeGreaterThan(0.99999);
-  });
-});
+test.each(['q4', 'q8', 'bnb4', 'fp8', 'int4-qdq'])(
+  '%s as f16 keeps float32 answers within f16',
+  async (mode) => {
+    await withFolder(async (folder) => {
+      const original = await writeModel(folder, everyOperator());
+      const small = await quantized(original, mode);
+      const wide = await dequantizeModel(small, { threads: 1 });
+      const half = await dequantizeModel(small, { to: 'f16', threads: 1, output: join(folder, 'sub') });
+      expect(half.files[0]?.path).toMatch(/sub[\\/]model_\w+_f16\.onnx$/);
+      expect(half.bytes).toBeLessThan(wide.bytes);
+      const [a, b] = [wide, half].map(({ files }) => files[0]?.path ?? '');
+      expect(worstCosine(await tokenAnswers(a ?? ''), await tokenAnswers(b ?? ''))).toBeGreaterThan(0.99999);
+    });
+  },
+);
 
 const nbits = (bits: 2 | 4 | 8, symmetric: boolean): Recipe => ({
   name: `nbits${bits}`,
@@ -109,7 +128,7 @@ test('weights of external data come back into external data', async () => {
     const { files } = await dequantizeModel(small, { threads: 1, output: join(folder, 'back.onnx') });
     expect(files.map(({ path }) => path.slice(folder.length + 1))).toEqual(['back.onnx', 'back.onnx_data']);
     expect(worstCosine(await tokenAnswers(small), await tokenAnswers(files[0]?.path ?? ''))).toBeGreaterThan(
-      0.99999,
+      0.999,
     );
   });
 });

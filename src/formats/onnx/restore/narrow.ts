@@ -10,11 +10,13 @@ import type { GraphProto, NodeProto } from '../messages.ts';
 import { isDefaultDomain, readInt } from '../rewrite/build.ts';
 import { isFloat8 } from './linear.ts';
 import type { Constant, Lookup } from './lookup.ts';
+import { matchLookedUpRows } from './rows.ts';
 import { type Found, isScale, refusal, storedWeight } from './stored-weight.ts';
 
 export function matchCast(lookup: Lookup, graph: GraphProto, node: NodeProto): Found | undefined {
   const data = lookup.constant(graph, node.input[0]);
-  if (data === undefined || data.count === 0) return undefined;
+  if (data === undefined) return matchLookedUpRows(lookup, graph, node);
+  if (data.count === 0) return undefined;
   const from = data.dtype;
   if (from !== 'bf16' && !isFloat8(from)) return undefined;
   const to = dtypeOfNumber(readInt(node, 'to', 0));

@@ -132,7 +132,7 @@ async function widenedTensor(model: OnnxModel, tensor: TensorProto): Promise<Ten
   return rawTensor(tensor.name ?? '', 'f32', tensor.dims, new Uint8Array(values.buffer));
 }
 
-/** Casts between f16 and f32 (both ways, and each to itself) hand on what they read, unless they give an output. */
+/** Casts between f16 and f32 (both ways, and each to itself) go; their readers read what they read. */
 function dropCasts(proto: ModelProto): void {
   const types = inferElementTypes(proto);
   const index = indexGraph(proto);
@@ -141,15 +141,29 @@ function dropCasts(proto: ModelProto): void {
     return type === 'f16' || type === 'f32';
   };
   for (const graph of index.graphs) {
+    const producers = new Map(graph.node.flatMap((node) => node.output.map((name) => [name, node] as const)));
     graph.node = graph.node.filter((node) => {
       if (node.opType !== 'Cast' || !isDefaultDomain(node)) return true;
       const to = dtypeOfNumber(readInt(node, 'to', 0));
       const input = node.input[0] ?? '';
       const output = node.output[0] ?? '';
-      const drops = (to === 'f16' || to === 'f32') && isFloat(graph, input) && !index.isOutput(graph, output);
-      if (!drops) return true;
-      for (const reader of index.consumers(graph, output)) reader.node.input[reader.input] = input;
+      if ((to !== 'f16' && to !== 'f32') || !isFloat(graph, input)) return true;
+      if (index.isOutput(graph, output)) {
+        // The output keeps its name, so the value takes it.
+        const producer = producers.get(input);
+        if (producer === undefined || producer === node || index.isOutput(graph, input)) return true;
+        producer.output = producer.output.map((name) => (name === input ? output : name));
+        producers.set(output, producer);
+        producers.delete(input);
+        for (const reader of index.consumers(graph, input)) replaceInput(reader.node, input, output);
+        return false;
+      }
+      for (const reader of index.consumers(graph, output)) replaceInput(reader.node, output, input);
       return false;
     });
   }
+}
+
+function replaceInput(node: NodeProto, from: string, to: string): void {
+  node.input = node.input.map((name) => (name === from ? to : name));
 }
