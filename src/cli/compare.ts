@@ -17,7 +17,7 @@ import type { Style } from '../report/style.ts';
 import { type Column, renderTable } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
-import type { ProofFlags } from './quantize.ts';
+import { type ProofFlags, proofOptions } from './proof-flags.ts';
 
 export interface CompareFlags extends ProofFlags {
   readonly weights: boolean;
@@ -55,12 +55,7 @@ export async function runCompare(
   }
   const report = await compareModels(a, b, {
     weights: flags.weights,
-    verify: flags.run && {
-      runtime: flags.runtime,
-      runs: flags.runs,
-      shapes: flags.shape,
-      inputs: flags.input,
-    },
+    verify: flags.run ? proofOptions(flags) : false,
     signal: context.signal,
     onProgress: context.progress.onProgress,
   });

@@ -2,13 +2,7 @@
 
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type {
-  CompressionReport,
-  CompressOptions,
-  ModeResult,
-  TargetName,
-  VerifyOptions,
-} from '../compress/options.ts';
+import type { CompressionReport, CompressOptions, ModeResult, TargetName } from '../compress/options.ts';
 import { compress } from '../compress.ts';
 import { WhittleError } from '../errors.ts';
 import { resolveTargets } from '../planning/targets.ts';
@@ -27,16 +21,9 @@ import { type Column, renderTable, type TableRow } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
 import { planText } from './plan-text.ts';
+import { type ProofFlags, proofOptions } from './proof-flags.ts';
 import { type RecipeFlags, recipesOf } from './recipes.ts';
 import { writeText } from './write-text.ts';
-
-export interface ProofFlags {
-  readonly runtime: 'onnxruntime-node' | 'onnxruntime-web';
-  readonly shape?: Readonly<Record<string, readonly number[]>> | undefined;
-  readonly input?: Readonly<Record<string, string>> | undefined;
-  readonly runs?: number | undefined;
-  readonly minCosine?: number | undefined;
-}
 
 export interface QuantizeFlags extends RecipeFlags, ProofFlags {
   readonly target?: readonly string[] | undefined;
@@ -58,7 +45,8 @@ const WORST_WEIGHTS = 3;
 export async function runQuantize(context: Context, input: string, flags: QuantizeFlags): Promise<undefined> {
   const to = await recipesOf(flags);
   const targets = flags.target && targetNames(flags.target);
-  const verify = flags.dryRun === true ? false : verifyOptions(flags);
+  const verify =
+    flags.dryRun === true || flags.verify === false ? false : (proofOptions(flags) ?? flags.verify);
   if (flags.minCosine !== undefined && verify === false) {
     throw new WhittleError(
       'E_USAGE',
@@ -113,20 +101,6 @@ function targetNames(names: readonly string[]): TargetName[] {
     (name): name is TargetName =>
       name === 'onnxruntime-node' || name === 'onnxruntime-web' || name === 'transformers.js',
   );
-}
-
-/** `undefined` lets compress decide: proved where the runtime is installed. */
-function verifyOptions(flags: QuantizeFlags): CompressOptions['verify'] {
-  if (flags.verify === false) return false;
-  const options: VerifyOptions = {
-    runs: flags.runs,
-    shapes: flags.shape,
-    inputs: flags.input,
-    runtime: flags.runtime,
-  };
-  const given = flags.runs ?? flags.shape ?? flags.input ?? flags.minCosine;
-  if (given !== undefined || flags.runtime !== 'onnxruntime-node') return options;
-  return flags.verify;
 }
 
 async function writeExtras(

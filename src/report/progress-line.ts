@@ -64,14 +64,25 @@ export function createProgressLine(
     return at > first.at ? ((bytes - first.bytes) * 1000) / (at - first.at) : Number.NaN;
   };
 
+  const status = (text: string): void => {
+    if (live) draw(style.dim(`${text} …`));
+    else if (plain) stream.write(`${text}\n`);
+  };
+
   return {
     onProgress(progress) {
       if (!live && !plain) return;
       const at = now();
-      if (progress.phase !== phase) {
+      const begins = progress.phase !== phase;
+      if (begins) {
         phase = progress.phase;
         samples = [];
         lastTenth = -1;
+      }
+      // A phase that begins complete, or has nothing to count, is one whose end is not known: running a model.
+      if (begins && progress.bytesDone >= progress.bytesTotal) {
+        status(phase);
+        return;
       }
       const share = progress.bytesTotal > 0 ? Math.min(1, progress.bytesDone / progress.bytesTotal) : 1;
       if (plain) {
@@ -98,10 +109,7 @@ export function createProgressLine(
       const width = Math.max(20, (stream.columns ?? 80) - 1);
       draw(textWidth(line) <= width ? `${head}${style.cyan(bar(share))} ${figures}${style.dim(name)}` : line);
     },
-    status(text) {
-      if (live) draw(style.dim(`${text} …`));
-      else if (plain) stream.write(`${text}\n`);
-    },
+    status,
     clear() {
       if (drawn) stream.write('\r\u001b[2K');
       drawn = false;

@@ -58,6 +58,13 @@ describe('progress', () => {
     expect(stream.written.at(-1)).toBe('quantizing 100 % of 0.98 KiB\n');
   });
 
+  test('a phase without an end in sight shows no bar', () => {
+    const stream = fakeStream(true);
+    const line = createProgressLine(stream, PLAIN);
+    line.onProgress({ phase: 'proving q4', bytesDone: 10, bytesTotal: 10 });
+    expect(stream.written).toEqual(['\r\u001b[2Kproving q4 …']);
+  });
+
   test('--quiet silences both', () => {
     const stream = fakeStream(true);
     const line = createProgressLine(stream, PLAIN, { verbose: true, quiet: true });
