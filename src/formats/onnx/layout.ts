@@ -3,7 +3,7 @@
  * before anything is computed.
  *
  * Data files are named as transformers.js looks for them: `<model>.onnx_data`, `_data_1` … `_data_99`, and `location` is
- * the bare name. Tensors of 1 KiB and more go there in the order of the model, none is split. Offsets are multiples of
+ * the bare name. Initializers of 1 KiB and more go there in the order of the model, none is split. Offsets are multiples of
  * 64 bytes (cache lines, SIMD loads), of 4096 from 1 MiB on (memory mapping by pages). A data file stays below 2·10⁹ bytes,
  * which every browser can hold in one ArrayBuffer. Weights that share bytes in the source share them in the output.
  */
@@ -105,16 +105,20 @@ async function embedExternal(
   return moved;
 }
 
-/** Tensors that may leave the model: initializers (runtimes load no other), and what was external in the source. */
-function* movable(model: ModelProto, movedBefore: ReadonlySet<TensorProto>): Generator<TensorProto> {
-  const seen = new Set<TensorProto>();
-  for (const { graph } of allGraphs(model)) {
-    for (const tensor of graph.initializer) {
-      seen.add(tensor);
-      yield tensor;
-    }
-  }
-  for (const tensor of movedBefore) if (!seen.has(tensor)) yield tensor;
+/** Initializers of the main graph: every runtime loads these from data files. */
+function mainInitializers(model: ModelProto): readonly TensorProto[] {
+  return model.graph?.initializer ?? [];
+}
+
+/**
+ * Initializers of subgraphs, and attributes that were external in the source. onnxruntime-web 1.30 does not find their
+ * data ("external data path could not be canonicalized"), so they leave the model only where it is too large without.
+ */
+function otherMovable(model: ModelProto, movedBefore: ReadonlySet<TensorProto>): TensorProto[] {
+  const inner = [...allGraphs(model)].slice(1).flatMap(({ graph }) => graph.initializer);
+  const others = new Set([...inner, ...movedBefore]);
+  for (const tensor of mainInitializers(model)) others.delete(tensor);
+  return [...others];
 }
 
 interface DataFile {
@@ -133,10 +137,23 @@ function moveToDataFiles(
   movedBefore: ReadonlySet<TensorProto>,
   options: LayoutOptions,
 ): OutputFile[] {
-  const { externalThreshold = EXTERNAL_THRESHOLD, maxExternalFileBytes = MAX_DATA_BYTES } = options;
   const files: DataFile[] = [];
   const places = createPlaces();
-  for (const tensor of movable(model, movedBefore)) {
+  moveTensors(mainInitializers(model), files, places, options);
+  if (encodedSize(MODEL, model) > EMBED_LIMIT) {
+    moveTensors(otherMovable(model, movedBefore), files, places, options);
+  }
+  return files;
+}
+
+function moveTensors(
+  tensors: readonly TensorProto[],
+  files: DataFile[],
+  places: Places,
+  options: LayoutOptions,
+): void {
+  const { externalThreshold = EXTERNAL_THRESHOLD, maxExternalFileBytes = MAX_DATA_BYTES } = options;
+  for (const tensor of tensors) {
     const payload = rawPayload(tensor);
     if (payload === undefined) continue;
     const length = payloadLength(payload);
@@ -162,7 +179,6 @@ function moveToDataFiles(
     tensor.externalData = externalEntries(place.file.name, place.offset, length);
     tensor.dataLocation = DATA_LOCATION.external;
   }
-  return files;
 }
 
 /** The raw bytes of an embedded tensor, where they need no decoding and are all there. */
@@ -186,10 +202,12 @@ export function dataFileName(fileName: string, index: number): string {
 }
 
 /** Where payloads were put, so that the same bytes are put once. */
-function createPlaces(): {
+interface Places {
   find(payload: Payload): Place | undefined;
   add(payload: Payload, place: Place): void;
-} {
+}
+
+function createPlaces(): Places {
   const inline = new Map<Uint8Array, Place>();
   const ranges = new Map<ByteSource, Map<string, Place>>();
   const parts = new Map<string, Place>();

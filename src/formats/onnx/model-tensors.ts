@@ -58,11 +58,10 @@ export function checkTensor(tensor: TensorProto, file: string, limits: Limits): 
       found: formatShape(dims),
     });
   }
-  const fields = filledFields(tensor);
-  if (fields.length > 1) {
+  if (countFilled(tensor) > 1) {
     throw fault('E_TENSOR_SIZE', 'the tensor has its data twice', tensor, file, {
       expected: 'data in one field',
-      found: fields.join(' and '),
+      found: filledFields(tensor).join(' and '),
     });
   }
   const dtype = dtypeOfNumber(tensor.dataType);
@@ -78,6 +77,16 @@ export function checkTensor(tensor: TensorProto, file: string, limits: Limits): 
   }
 }
 
+function countFilled(tensor: TensorProto): number {
+  const { rawData, floatData, int32Data, int64Data, doubleData, uint64Data } = tensor;
+  const isFilled = (payload: Payload | undefined): number =>
+    payload !== undefined && payloadLength(payload) > 0 ? 1 : 0;
+  const typed = isFilled(floatData) + isFilled(int32Data) + isFilled(int64Data);
+  const others = isFilled(rawData) + isFilled(doubleData) + isFilled(uint64Data);
+  return typed + others + (tensor.stringData.length > 0 ? 1 : 0) + (isExternal(tensor) ? 1 : 0);
+}
+
+/** For the message of the error. */
 function filledFields(tensor: TensorProto): string[] {
   const payloads: [string, Payload | undefined][] = [
     ['raw_data', tensor.rawData],
