@@ -143,10 +143,9 @@ async function build(
       ? undefined
       : await convertToHalf(context, model, recipe.fp16, halfOptions(abilities));
   // A mode whose rules found nothing is not that mode: q4f16 without a 4-bit weight would be fp16 under a wrong name.
-  if (active.length === 0 && (recipe.rules.length > 0 || (half?.converted ?? 0) === 0))
+  // Half precision alone is fp16's job: a mode whose rules find nothing says so.
+  if (active.length === 0 && (recipe.rules.length > 0 || (half?.converted ?? 0) === 0)) {
     throw nothingToDo(model, recipe, decisions);
-  if (active.length === 0 && recipe.rules.length > 0) {
-    context.notes.add(`No weight takes the integer form of ${recipe.name} here: the result is that of fp16.`);
   }
   addNotes(context, decisions, targets, abilities);
   const files = await layoutModel(proto, {
