@@ -4,13 +4,30 @@
  *                       whole bins on both sides
  *   MagnitudeHistogram  |x| on [min|x|, max|x|] of the first batch; later batches add bins of the first bin's width
  *                       above (smaller magnitudes than the first batch had are not counted, as in the original)
+ * A later batch that is thousands of times larger would need millions of bins: E_LIMIT instead of exhausted memory.
  */
 
+import { WhittleError } from '../../errors.ts';
 import type { ValueRange } from '../../numerics/affine.ts';
 import { arange, edgeHistogram, floorDivide, uniformHistogram } from './numpy-arithmetic.ts';
 import { finiteRange } from './observer.ts';
 
 const f = Math.fround;
+
+/** The entropy search is quadratic in the bins: 32,768 take seconds. */
+const MOST_CENTRED_BINS = 1 << 15;
+/** Eight megabytes of counts. */
+const MOST_MAGNITUDE_BINS = 1 << 20;
+
+function limitBins(bins: number, most: number): void {
+  // Also catches NaN and Infinity, from a first batch of no width.
+  if (bins <= most) return;
+  throw new WhittleError('E_LIMIT', 'a calibration batch is far larger than the first one', {
+    expected: `a histogram of at most ${most} bins`,
+    found: `${bins} bins of the width that the first batch set`,
+    hint: 'Show the observer a typical batch first, or use the min-max or mean-squared-error observer.',
+  });
+}
 
 export interface CalibrationHistogram {
   readonly counts: Float64Array;
@@ -57,6 +74,7 @@ export class CentredHistogram {
     }
     const stride = f(f(2 * old.threshold) / bins);
     const added = Math.trunc(f(floorDivide(f(threshold - old.threshold), stride) + 1));
+    limitBins(bins + 2 * added, MOST_CENTRED_BINS);
     const widened = f(f(added * stride) + old.threshold);
     const { counts, edges } = uniformHistogram(values, bins + 2 * added, -widened, widened);
     old.counts.forEach((count, i) => {
@@ -92,6 +110,7 @@ export class MagnitudeHistogram {
     const last = edges[edges.length - 1]!;
     if (max > last) {
       const width = f(edges[1]! - edges[0]!);
+      limitBins(edges.length + (max - last) / width, MOST_MAGNITUDE_BINS);
       edges = Float32Array.from([...edges, ...arange(f(last + width), f(max + width), width)]);
     }
     const counts = edgeHistogram(magnitudes, edges);
