@@ -14,7 +14,7 @@ import type { ErrorSums, Kernels } from '../kernels/kernels.ts';
 import { createMixedAccess, fileEntry } from './access.ts';
 import type { Job, JobResult } from './job.ts';
 import { type FilesAndTasks, type JobPlan, planJobs } from './jobs.ts';
-import { aborted, CONTROL_LENGTH, NEXT, STOP } from './messages.ts';
+import { aborted, FIRST_WORKER, NEXT, STOP } from './messages.ts';
 import type { NonFinitePolicy } from './operations/context.ts';
 import { addSums, sqnr } from './operations/sums.ts';
 import { type Pool, type PoolTotals, startPool, workerUrl } from './pool.ts';
@@ -76,6 +76,8 @@ export interface ExecutionReport {
 
 /** Below this much work a worker costs more than it gives (about 40 ms until it computes). */
 const WORTH_A_WORKER = 24 << 20;
+/** More share one disk and one memory without gain. */
+const MAX_WORKERS = 64;
 /** Inline bytes above this are not copied to workers; this thread has them already. */
 const MAX_SHARED_INLINE = 1 << 20;
 /** Output bytes after which the disk is told to start. */
@@ -136,7 +138,7 @@ export async function executePlanned(
   }
 }
 
-interface Outcome extends PoolTotals {
+interface Outcome extends Omit<PoolTotals, 'workers'> {
   readonly results: ReadonlyMap<number, JobResult>;
   readonly threads: number;
 }
@@ -144,7 +146,7 @@ interface Outcome extends PoolTotals {
 async function runJobs(plan: JobPlan, targets: OpenTargets, options: ExecuteOptions): Promise<Outcome> {
   const { jobs, sources } = plan;
   const access = createMixedAccess(sources, targets.sinks);
-  const control = new Int32Array(new SharedArrayBuffer(CONTROL_LENGTH * 4));
+  const control = new Int32Array(new SharedArrayBuffer((FIRST_WORKER + MAX_WORKERS) * 4));
   const jobOptions: JobOptions = {
     nonFinite: options.nonFinite ?? 'error',
     measure: options.measure ?? false,
@@ -167,11 +169,10 @@ async function runJobs(plan: JobPlan, targets: OpenTargets, options: ExecuteOpti
   // The largest first: the small ones fill the gaps at the end.
   const shared = jobs.filter(isShared).sort((a, b) => b.bytes - a.bytes || a.id - b.id);
   let pool: Pool | undefined;
-  let workers = 0;
   const errors: unknown[] = [];
   try {
     const url = workerUrl();
-    workers = url === undefined ? 0 : workerCount(shared, options);
+    const workers = url === undefined ? 0 : workerCount(shared, options);
     if (url !== undefined && workers > 0) {
       const tables = { sources: sources.map(fileEntry), targets: targets.sinks.map(fileEntry) };
       pool = startPool(url, workers, { jobs: shared, ...tables, options: jobOptions, control }, done);
@@ -196,8 +197,9 @@ async function runJobs(plan: JobPlan, targets: OpenTargets, options: ExecuteOpti
     errors.push(error);
     stop();
   }
-  let others: PoolTotals = { bytesRead: 0, bytesWritten: 0 };
+  let others: PoolTotals = { workers: 0, bytesRead: 0, bytesWritten: 0 };
   try {
+    pool?.release();
     if (pool !== undefined) others = await pool.ended;
   } catch (error) {
     errors.push(error);
@@ -209,7 +211,7 @@ async function runJobs(plan: JobPlan, targets: OpenTargets, options: ExecuteOpti
   if (errors.length > 0) throw firstCause(errors);
   return {
     results,
-    threads: workers + 1,
+    threads: others.workers + 1,
     bytesRead: access.bytesRead + others.bytesRead,
     bytesWritten: access.bytesWritten + others.bytesWritten,
   };
@@ -242,7 +244,7 @@ function workerCount(shared: readonly Job[], options: ExecuteOptions): number {
   const threads = Math.max(1, Math.floor(options.threads ?? availableParallelism()));
   const worth = options.bytesPerWorker ?? WORTH_A_WORKER;
   if (bytes < worth) return 0;
-  return Math.max(0, Math.min(threads - 1, shared.length - 1, Math.ceil(bytes / worth)));
+  return Math.max(0, Math.min(MAX_WORKERS, threads - 1, shared.length - 1, Math.ceil(bytes / worth)));
 }
 
 /** Throws E_ABORTED once the run is to stop, and gives the event loop a turn now and then. */

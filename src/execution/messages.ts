@@ -11,13 +11,23 @@ export interface WorkerStart {
   readonly sources: readonly (FileEntry | undefined)[];
   readonly targets: readonly (FileEntry | undefined)[];
   readonly options: JobOptions;
-  /** [NEXT]: index of the next job to take; [STOP]: not 0 once the run is to stop. Shared by all threads. */
+  /**
+   * Shared by all threads. [NEXT]: index of the next job to take; [STOP]: not 0 once the run is to stop; from
+   * [FIRST_WORKER] on, the state of each worker.
+   */
   readonly control: Int32Array<SharedArrayBuffer>;
+  /** Place of this worker's state in `control`. */
+  readonly slot: number;
 }
 
 export const NEXT = 0;
 export const STOP = 1;
-export const CONTROL_LENGTH = 2;
+export const FIRST_WORKER = 2;
+
+/** State of a worker: whoever changes STARTING first decides whether it takes part. */
+export const STARTING = 0;
+export const TAKES_PART = 1;
+export const NOT_NEEDED = 2;
 
 export type WorkerMessage =
   | { readonly kind: 'done'; readonly result: JobResult; readonly tensor: string; readonly bytes: number }

@@ -1,23 +1,36 @@
 /**
  * Worker threads that share the jobs with this thread. There is no scheduler: all take the next job from one counter in
- * shared memory, so a thread is never idle while another waits to be told. Where workers cannot be had (no thread support,
- * sources without built files), the caller runs alone.
+ * shared memory, so a thread is never idle while another waits to be told. A worker that cannot even start has taken nothing:
+ * it is left out, and the caller runs alone if need be.
  */
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { JobResult } from './job.ts';
-import { fromPlainError, STOP, type WorkerMessage, type WorkerStart } from './messages.ts';
+import {
+  FIRST_WORKER,
+  fromPlainError,
+  NOT_NEEDED,
+  STARTING,
+  STOP,
+  TAKES_PART,
+  type WorkerMessage,
+  type WorkerStart,
+} from './messages.ts';
 
 export interface PoolTotals {
+  /** Workers that took part. */
+  readonly workers: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
 }
 
 export interface Pool {
-  /** Settles when every worker has ended: rejects with the first failure. */
+  /** Settles when every worker has done its part: rejects with the first failure. */
   readonly ended: Promise<PoolTotals>;
+  /** No job is left to take: workers that are still starting are not waited for. */
+  release(): void;
 }
 
 /** The built worker; of a run from sources, that of the last build where there is one. */
@@ -31,49 +44,71 @@ export function workerUrl(): URL | undefined {
 export function startPool(
   url: URL,
   count: number,
-  start: WorkerStart,
+  start: Omit<WorkerStart, 'slot'>,
   onDone: (result: JobResult, tensor: string, bytes: number) => void,
 ): Pool {
+  const { control } = start;
   let failure: unknown;
   let bytesRead = 0;
   let bytesWritten = 0;
   const fail = (error: unknown): void => {
     failure ??= error;
-    Atomics.store(start.control, STOP, 1);
+    Atomics.store(control, STOP, 1);
   };
-  const runOne = (): Promise<void> =>
+  const releases: (() => void)[] = [];
+  const runOne = (slot: number): Promise<void> =>
     new Promise((resolve) => {
-      const worker = new Worker(url, { workerData: start, name: 'whittle' });
+      // Flags of this process are not the worker's: --input-type or a debugger would break it.
+      const worker = new Worker(url, { workerData: { ...start, slot }, name: 'whittle', execArgv: [] });
+      const takesPart = (): boolean => Atomics.load(control, slot) === TAKES_PART;
       let closed = false;
+      /** Its files are closed by then; the thread may end on its own time. */
+      const close = (): void => {
+        closed = true;
+        worker.unref();
+        resolve();
+      };
       worker.on('message', (message: WorkerMessage) => {
         switch (message.kind) {
           case 'done':
             onDone(message.result, message.tensor, message.bytes);
             break;
           case 'failed':
-            closed = true;
-            fail(fromPlainError(message.error));
+            if (takesPart()) fail(fromPlainError(message.error));
+            close();
             break;
           case 'finished':
-            closed = true;
             bytesRead += message.bytesRead;
             bytesWritten += message.bytesWritten;
+            close();
             break;
           default:
             message satisfies never;
         }
       });
-      worker.on('error', fail);
+      worker.on('error', (error) => {
+        if (takesPart() && !closed) fail(error);
+      });
       worker.on('exit', (code) => {
-        if (!closed) fail(new Error(`a worker thread ended early (exit code ${code})`));
+        if (takesPart() && !closed) fail(new Error(`a worker thread ended early (exit code ${code})`));
         resolve();
       });
+      releases.push(() => {
+        if (Atomics.compareExchange(control, slot, STARTING, NOT_NEEDED) !== STARTING) return;
+        close();
+        void worker.terminate();
+      });
     });
-  const all = Promise.all(Array.from({ length: count }, runOne));
+  const slots = Array.from({ length: count }, (_, i) => FIRST_WORKER + i);
+  const all = Promise.all(slots.map(runOne));
   return {
     ended: all.then(() => {
       if (failure !== undefined) throw failure;
-      return { bytesRead, bytesWritten };
+      const workers = slots.filter((slot) => Atomics.load(control, slot) === TAKES_PART).length;
+      return { workers, bytesRead, bytesWritten };
     }),
+    release() {
+      for (const release of releases) release();
+    },
   };
 }

@@ -6,7 +6,16 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { selectKernels } from '../kernels/index.ts';
 import { createFileAccess } from './access.ts';
-import { aborted, NEXT, STOP, toPlainError, type WorkerMessage, type WorkerStart } from './messages.ts';
+import {
+  aborted,
+  NEXT,
+  STARTING,
+  STOP,
+  TAKES_PART,
+  toPlainError,
+  type WorkerMessage,
+  type WorkerStart,
+} from './messages.ts';
 import { runJob } from './run-job.ts';
 
 async function work(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
@@ -17,6 +26,8 @@ async function work(start: WorkerStart, post: (message: WorkerMessage) => void):
   };
   try {
     const kernels = await selectKernels();
+    // Too late: the others have taken all jobs meanwhile.
+    if (Atomics.compareExchange(control, start.slot, STARTING, TAKES_PART) !== STARTING) return;
     for (;;) {
       checkpoint();
       const job = jobs[Atomics.add(control, NEXT, 1)];
