@@ -57,7 +57,7 @@ export interface Comparison {
   readonly b: { readonly file: string; readonly bytes: number };
   /** In the order of a. */
   readonly weights: readonly WeightComparison[];
-  /** Weights without a counterpart of that name and shape. */
+  /** Weights (of more than one number) without a counterpart of that name and shape. */
   readonly onlyInA: readonly string[];
   readonly onlyInB: readonly string[];
   /** Absent where the models were not run; a note says why. */
@@ -154,9 +154,14 @@ function pairWeights(
   pairs.sort((x, y) => (order.get(x.a) ?? 0) - (order.get(y.a) ?? 0));
   return {
     pairs,
-    onlyInA: all.filter((weight) => !pairedA.has(weight)).map(({ key }) => key),
-    onlyInB: others.filter((weight) => !pairedB.has(weight)).map(({ key }) => key),
+    onlyInA: unpaired(all, pairedA),
+    onlyInB: unpaired(others, pairedB),
   };
+}
+
+/** Single numbers are settings of operators, which come and go with the opset (Clip, Pad), and no weights. */
+function unpaired(weights: readonly NamedWeight[], paired: ReadonlySet<NamedWeight>): string[] {
+  return weights.filter((weight) => weight.count > 1 && !paired.has(weight)).map(({ key }) => key);
 }
 
 function groupBy(

@@ -9,7 +9,7 @@ import { dtypeOfNumber } from '../../src/formats/onnx/data-types.ts';
 import { allGraphs } from '../../src/formats/onnx/graph.ts';
 import { openOnnx } from '../../src/formats/onnx/model.ts';
 import { MODE_NAMES } from '../../src/planning/presets.ts';
-import type { Recipe } from '../../src/planning/recipe.ts';
+import type { Recipe, Scheme } from '../../src/planning/recipe.ts';
 import { withFolder, writeModel } from '../formats/build-onnx.ts';
 import { maxAbs, worstCosine } from '../models/engine.ts';
 import { everyOperator, identityAnswers, productModel, tokenAnswers } from './networks.ts';
@@ -118,6 +118,40 @@ test.each([
     const back = (await identityAnswers(files[0]?.path ?? '', 40)).get('y') ?? new Float32Array();
     expect(seen.length).toBe(40 * 72);
     expect(maxAbs(seen, back)).toBeLessThan(2e-6);
+  });
+});
+
+const schemes: readonly [string, Scheme, string[]][] = [
+  ['bf16 with Cast', { as: 'cast', type: 'bf16', scale: 'none' }, ['MatMul', 'Conv']],
+  ['f16 with Cast', { as: 'cast', type: 'f16', scale: 'none' }, ['MatMul', 'LSTM']],
+  ['f8_e5m2 without scale', { as: 'cast', type: 'f8_e5m2', scale: 'none' }, ['MatMul', 'Gemm']],
+  ['f8_e4m3fn per channel', { as: 'cast', type: 'f8_e4m3fn', scale: 'channel' }, ['Gemm', 'Conv', 'Gather']],
+  ['uint8 per tensor', { as: 'qdq', type: 'uint8', granularity: 'tensor', blockSize: 0 }, ['Gather', 'LSTM']],
+  ['uint4 blocks', { as: 'qdq', type: 'uint4', granularity: 'block', blockSize: 16 }, ['Gemm']],
+  ['a 4-bit table', { as: 'gather-block', bits: 4, blockSize: 16, symmetric: true }, ['Gather']],
+  ['an 8-bit table', { as: 'gather-block', bits: 8, blockSize: 32, symmetric: false }, ['Gather']],
+  ['fp4 blocks', { as: 'bnb4', codebook: 'fp4', blockSize: 32 }, ['Gemm']],
+  [
+    'uint8 per tensor, computed in integers',
+    { as: 'dynamic-int8', weightType: 'uint8', perChannel: false, reduceRange: true },
+    ['MatMul', 'Gemm', 'Conv'],
+  ],
+];
+
+test.each(schemes)('%s comes back from a recipe of its own', async (_, scheme, opType) => {
+  await withFolder(async (folder) => {
+    const original = await writeModel(folder, everyOperator());
+    const small = await quantized(original, { name: 'own', rules: [{ match: { opType }, scheme }] });
+    const { files, tensors } = await dequantizeModel(small, { threads: 1 });
+    const back = files[0]?.path ?? '';
+    expect(tensors.length).toBe(opType.length + (opType.includes('LSTM') ? 1 : 0));
+    const { operators, types } = await anatomy(back);
+    expect([...operators].filter((name) => !FLOAT_OPERATORS.includes(name))).toEqual([]);
+    expect([...types].sort()).toEqual(['f32', 'int64']);
+    const least = scheme.as === 'dynamic-int8' ? 0.98 : 0.999;
+    expect(worstCosine(await tokenAnswers(small), await tokenAnswers(back))).toBeGreaterThan(least);
+    const { weights } = await compareModels(small, back, { verify: false });
+    expect(weights.filter(({ sqnr }) => sqnr !== Infinity)).toEqual([]);
   });
 });
 

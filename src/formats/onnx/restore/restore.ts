@@ -77,10 +77,13 @@ export async function restoreGraph(
 
   const restorations: DequantizeTask<TensorBytes>[] = [];
   const edit = createEdit(proto, uses, { to, widens, index: found.lookup.index });
+  const restored: RestoredWeight[] = [];
   for (const weight of weights) {
     const operation: DequantizeOperation = { ...weight.operation, to };
     const id = restorations.length;
     const name = edit.place(weight, operation, id);
+    const { shape, form, opType } = weight;
+    restored.push({ name, shape, form, opType });
     restorations.push({ id, tensor: name, operation, sources: await partSources(model, weight.parts) });
   }
   edit.apply();
@@ -91,12 +94,6 @@ export async function restoreGraph(
       'Activations that were quantized while the model ran are float again: outputs change by that.',
     );
   }
-  const restored: RestoredWeight[] = weights.map(({ name, shape, form, opType }) => ({
-    name,
-    shape,
-    form,
-    opType,
-  }));
   if (widens) {
     const widened = await widenGraph(model, proto, restorations.length);
     restorations.push(...widened.restorations);
@@ -123,7 +120,7 @@ interface EditOptions {
 }
 
 interface Edit {
-  /** Puts the float weight beside its parts; gives the name of the initializer. */
+  /** Puts the float weight beside its parts; gives the name under which nodes read it. */
   place(weight: StoredWeight, operation: DequantizeOperation, task: number): string;
   apply(): void;
 }
@@ -141,10 +138,15 @@ function createEdit(proto: ModelProto, uses: readonly StoredUse[], options: Edit
   /** The name of the weight where it is free, or becomes so because the node that made it goes. */
   const nameOf = (weight: StoredWeight): string => {
     const freed = uses.some(
-      ({ replace, weights, node }) =>
-        replace === 'value' && weights.includes(weight) && node.output[0] === weight.name,
+      ({ replace, weights, node, graph }) =>
+        replace === 'value' &&
+        weights.includes(weight) &&
+        node.output[0] === weight.name &&
+        !index.isOutput(graph, weight.name),
     );
-    return freed && definitions.get(weight.name) === 1 ? weight.name : allocate(weight.name);
+    const sole = definitions.get(weight.name) === 1;
+    if (sole && (freed || moveAside(weight))) return weight.name;
+    return allocate(weight.name);
   };
   return {
     place(weight, operation, task) {
@@ -157,7 +159,7 @@ function createEdit(proto: ModelProto, uses: readonly StoredUse[], options: Edit
       const pending = { kind: 'pending', length: part.bytes, task, role: part.role } as const;
       weight.graph.initializer.push(pendingTensor(name, part.dtype, weight.shape, pending));
       if (cast) prepend(weight.graph, makeCast(name, value, weight.dtype, allocate(`${value}_cast`)));
-      return name;
+      return value;
     },
 
     apply() {
@@ -202,6 +204,16 @@ function createEdit(proto: ModelProto, uses: readonly StoredUse[], options: Edit
       if (proto.graph !== undefined) rebuild(proto.graph, made, heads);
     },
   };
+
+  /** Where the stored data have the name that the float weight wants, they take another: they are on their way out. */
+  function moveAside({ name, parts, graph }: StoredWeight): boolean {
+    const data = parts.data ?? parts.packed;
+    if (data === undefined || data.name !== name || index.isOutput(graph, name)) return false;
+    if (graph.input.some((input) => input.name === name)) return false;
+    data.name = allocate(`${name}_stored`);
+    for (const { node, input } of index.consumers(graph, name)) node.input[input] = data.name;
+    return true;
+  }
 
   /** Readers of `from` read `to`; an output keeps its name. Gives the nodes that must remain. */
   function renameValue(graph: GraphProto, from: string, to: string): NodeProto[] {
