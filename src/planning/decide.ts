@@ -201,9 +201,9 @@ function decideMixed(
   const onlyBoth = each.every(({ scheme }) => scheme === gather || scheme === product);
   if (gather?.as === 'gather-block' && product?.as === 'matmul-nbits' && onlyBoth) {
     const problem = tiedProblem(weight, uses, gather, abilities);
+    const { bits, blockSize, symmetric } = gather;
+    const scheme: ActiveScheme = { ...product, bits, blockSize, symmetric };
     if (problem === undefined) {
-      const { bits, blockSize, symmetric } = gather;
-      const scheme: Scheme = { ...product, bits, blockSize, symmetric };
       return {
         weight,
         uses,
@@ -212,10 +212,8 @@ function decideMixed(
         reason: 'embedding tied to its output head: one copy for both',
       };
     }
-    const perUse = new Map(
-      each.flatMap(({ use, scheme }) => (scheme.as === 'keep' ? [] : [[use, scheme] as const])),
-    );
-    return { weight, uses, scheme: product, perUse, reason: `tied, but stored twice: ${problem}` };
+    const perUse = new Map(uses.map((use) => [use, use.role.kind === 'gather' ? gather : scheme] as const));
+    return { weight, uses, scheme, perUse, reason: `tied, but stored twice: ${problem}` };
   }
   const forms = [...new Set(each.map(({ scheme }) => scheme.as))].join(', ');
   return {

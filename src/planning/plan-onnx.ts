@@ -38,7 +38,7 @@ import {
 } from './decide.ts';
 import { describePlan } from './describe-plan.ts';
 import type { Plan } from './plan.ts';
-import type { Recipe, Scheme } from './recipe.ts';
+import type { Recipe, Rule, Scheme } from './recipe.ts';
 import { type Abilities, commonAbilities, resolveTargets, type Target } from './targets.ts';
 
 export interface PlanOptions {
@@ -181,8 +181,15 @@ function preparedWeights(proto: ModelProto): { proto: ModelProto; weights: Weigh
   return { proto, weights };
 }
 
+/** A recipe that gives one weight the scheme of a plan; a table tied to its head was planned as the head's scheme. */
 function recipeOf(scheme: Scheme, recipe: Recipe): Recipe {
-  return { ...recipe, rules: [{ match: { tensor: '**' }, scheme }], exclude: undefined };
+  const rules: Rule[] = [{ match: { tensor: '**' }, scheme }];
+  if (scheme.as === 'matmul-nbits' && scheme.bits !== 2) {
+    const { bits, blockSize, symmetric } = scheme;
+    const table: Scheme = { as: 'gather-block', bits, blockSize, symmetric };
+    rules.unshift({ match: { tensor: '**', opType: 'Gather' }, scheme: table });
+  }
+  return { ...recipe, rules, exclude: undefined };
 }
 
 function halfOptions(abilities: Abilities): Parameters<typeof convertToHalf>[3] {

@@ -1,6 +1,7 @@
 import { Tensor } from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
 import type { ModelProto, TensorProto } from '../../src/formats/onnx/messages.ts';
+import { rebuildPlan } from '../../src/planning/plan-onnx.ts';
 import type { Scheme } from '../../src/planning/recipe.ts';
 import { graph, model, node, tensor, value } from '../formats/build-onnx.ts';
 import {
@@ -108,6 +109,12 @@ describe('MatMulNBits', () => {
     const { cosine, planned } = await compare(proto, recipeFor(q4), { x: feed([3, 64]) });
     expect(operators(planned.proto)).toEqual(['Expand', 'MatMulNBits']);
     expect(cosine).toBeGreaterThan(0.99);
+  });
+
+  test('a vector as activation gives a vector', async () => {
+    const proto = product({ w: weight('w', [64, 40]), x: [64], y: [40] });
+    const { cosine } = await compare(proto, recipeFor(q4), { x: feed([64]) });
+    expect(cosine).toBeGreaterThan(0.98);
   });
 
   test('batched weights stay, with a reason', async () => {
@@ -265,6 +272,21 @@ describe('embeddings', () => {
     expect(planned.plan.tensors[0]?.reason).toContain('one copy for both');
     expect(cosine).toBeGreaterThan(0.98);
   });
+
+  for (const columns of [64, 48]) {
+    test(`the plan of a tied table with rows of ${columns} can be followed`, async () => {
+      const rules = [
+        { match: { opType: 'Gather' }, scheme: table4 },
+        { match: { opType: 'MatMul' }, scheme: q4 },
+      ];
+      const { planned, model: source } = await plan(tied(columns), { name: 'tied', rules });
+      const followed = await rebuildPlan(source, planned.plan);
+      expect(followed.tasks.map(({ operation }) => operation)).toEqual(
+        planned.tasks.map(({ operation }) => operation),
+      );
+      expect(operators(followed.proto)).toEqual(operators(planned.proto));
+    });
+  }
 
   test('where only the head would be quantized, the tied table stays whole and the reason tells', async () => {
     const recipe = { name: 'q4', rules: [{ match: { opType: 'MatMul' }, scheme: q4 }] };
