@@ -63,12 +63,17 @@ export class EntropyObserver implements RangeObserver {
     counts.forEach((count, i) => {
       cumulated[i + 1] = cumulated[i]! + count;
     });
+    const scratch: Scratch = {
+      p: new Float32Array(counts.length),
+      q: new Float32Array(counts.length),
+      terms: new Float32Array(counts.length),
+    };
     let best = Number.POSITIVE_INFINITY;
     let window: ValueRange | undefined;
     for (let half = Math.floor(this.#quantizedBins / 2); half <= centre; half++) {
       const start = centre - half;
       const end = Math.min(centre + half + 1, counts.length);
-      const divergence = windowDivergence(counts, cumulated, start, end, this.#quantizedBins);
+      const divergence = windowDivergence(counts, cumulated, start, end, this.#quantizedBins, scratch);
       if (window === undefined || divergence < best) {
         best = divergence;
         window = { min: edges[start]!, max: edges[end]! };
@@ -78,6 +83,13 @@ export class EntropyObserver implements RangeObserver {
   }
 }
 
+/** Buffers of the longest window, so that the search allocates little. */
+interface Scratch {
+  readonly p: Float32Array;
+  readonly q: Float32Array;
+  readonly terms: Float32Array;
+}
+
 /** KL(P ‖ Q) of the window [start, end), in f32 as the original computes it. */
 function windowDivergence(
   counts: Float64Array,
@@ -85,6 +97,7 @@ function windowDivergence(
   start: number,
   end: number,
   quantizedBins: number,
+  scratch: Scratch,
 ): number {
   const size = end - start;
   const p = counts.slice(start, end);
@@ -102,26 +115,36 @@ function windowDivergence(
     const upTo = bin === quantizedBins - 1 ? end : start + to;
     q.fill(Math.trunc((cumulated[upTo]! - cumulated[start + from]!) / occupied), from, to);
   }
-  const smoothP = smooth(p);
-  const smoothQ = smooth(q);
-  if (smoothP === undefined || smoothQ === undefined) return Number.POSITIVE_INFINITY;
-  const totalP = pairwiseSum(smoothP);
-  const totalQ = pairwiseSum(smoothQ);
-  const terms = smoothP.map((count, i) => {
-    const share = f(count / totalP);
-    const other = f(smoothQ[i]! / totalQ);
-    if (!(share > 0 && other > 0)) return Number.POSITIVE_INFINITY;
-    return share * f(Math.log(f(share / other)));
-  });
-  return pairwiseSum(terms);
+  if (!smooth(p, scratch.p) || !smooth(q, scratch.q)) return Number.POSITIVE_INFINITY;
+  const totalP = pairwiseSum(scratch.p, 0, size);
+  const totalQ = pairwiseSum(scratch.q, 0, size);
+  let [lastP, lastQ, term] = [Number.NaN, Number.NaN, 0];
+  for (let i = 0; i < size; i++) {
+    const countP = scratch.p[i]!;
+    const countQ = scratch.q[i]!;
+    // Runs of empty slots repeat the same pair.
+    if (countP !== lastP || countQ !== lastQ) {
+      const share = f(countP / totalP);
+      const other = f(countQ / totalQ);
+      term = share > 0 && other > 0 ? share * f(Math.log(f(share / other))) : Number.POSITIVE_INFINITY;
+      lastP = countP;
+      lastQ = countQ;
+    }
+    scratch.terms[i] = term;
+  }
+  return pairwiseSum(scratch.terms, 0, size);
 }
 
-/** Empty slots get 1e-4, taken from the others in equal parts; undefined where all are empty. */
-function smooth(counts: Float64Array): Float32Array | undefined {
+/** Empty slots get 1e-4, taken from the others in equal parts; false where all are empty. */
+function smooth(counts: Float64Array, target: Float32Array): boolean {
   let occupied = 0;
-  for (const count of counts) if (count !== 0) occupied++;
-  if (occupied === 0) return undefined;
+  for (let i = 0; i < counts.length; i++) if (counts[i] !== 0) occupied++;
+  if (occupied === 0) return false;
   const taken = f((SMOOTHING * (counts.length - occupied)) / occupied);
   const added = f(SMOOTHING);
-  return Float32Array.from(counts, (count) => (count === 0 ? added : f(f(count) - taken)));
+  for (let i = 0; i < counts.length; i++) {
+    const count = counts[i]!;
+    target[i] = count === 0 ? added : f(count) - taken;
+  }
+  return true;
 }
