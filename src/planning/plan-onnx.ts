@@ -60,7 +60,8 @@ export interface Planned {
 
 /**
  * Plans `recipe` for `model`.
- * @throws WhittleError E_NOTHING_TO_DO where no weight would change; E_TARGET, E_USAGE for targets
+ * @throws WhittleError E_NOTHING_TO_DO where no weight would change; E_TARGET where a target does not load the model's
+ * versions; E_USAGE for an unknown target
  */
 export async function planCompression(
   model: OnnxModel,
@@ -111,6 +112,7 @@ async function build(
 ): Promise<Planned> {
   const targets = resolveTargets(options.targets);
   const abilities = commonAbilities(targets);
+  assertLoadable(model, abilities);
   const { proto, weights } = preparedWeights(cloneModel(model.proto));
   const sources = new Map<string, TensorBytes>();
   for (const weight of weights) {
@@ -143,7 +145,6 @@ async function build(
       ? undefined
       : await convertToHalf(context, model, recipe.fp16, halfOptions(abilities));
   // A mode whose rules found nothing is not that mode: q4f16 without a 4-bit weight would be fp16 under a wrong name.
-  // Half precision alone is fp16's job: a mode whose rules find nothing says so.
   if (active.length === 0 && (recipe.rules.length > 0 || (half?.converted ?? 0) === 0)) {
     throw nothingToDo(model, recipe, decisions);
   }
@@ -164,6 +165,19 @@ async function build(
     sources,
   });
   return { plan, proto, tasks: context.tasks, files };
+}
+
+/** Versions are never lowered, so a model that a target does not load gives results that it does not load. */
+function assertLoadable(model: OnnxModel, { maxIr, maxOpset, names }: Abilities): void {
+  const ir = Number(model.proto.irVersion ?? 0n);
+  const opset = opsetVersion(model.proto, '') ?? 0;
+  if (ir <= maxIr && opset <= maxOpset) return;
+  throw new WhittleError('E_TARGET', `the model is newer than ${names.join(', ')} can load`, {
+    file: model.file,
+    expected: `IR ≤ ${maxIr}, ai.onnx ≤ ${maxOpset}`,
+    found: `IR ${ir}, ai.onnx ${opset}`,
+    hint: 'Export the model with an older opset.',
+  });
 }
 
 /** The graph in the form that rewrites see, and its weights under the keys of the model as it was read. */

@@ -265,6 +265,15 @@ describe('the plan', () => {
     });
   });
 
+  test('a model that the target cannot load is E_TARGET', async () => {
+    const future = proto();
+    future.opsetImport[0]!.version = 27n;
+    await expect(plan(future, q4)).rejects.toMatchObject({
+      code: 'E_TARGET',
+      details: { found: 'IR 8, ai.onnx 27' },
+    });
+  });
+
   test('external data is laid out by the rules of transformers.js', async () => {
     const { planned } = await plan(proto(), q4, { fileName: 'model_q4.onnx', externalData: 'always' });
     expect(planned.plan.outputs.map(({ file }) => file)).toEqual(['model_q4.onnx', 'model_q4.onnx_data']);
