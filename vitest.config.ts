@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { playwright } from '@vitest/browser-playwright';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 
-const chromium = [process.env['WHITTLE_CHROMIUM'], '/usr/bin/chromium', '/usr/bin/chromium-browser'].find(
+const chromium = [process.env.WHITTLE_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser'].find(
   (path): path is string => path !== undefined && existsSync(path),
 );
 

@@ -130,7 +130,7 @@ export function formatError(error: WhittleError): string {
 /** Escapes control and bidirectional-override characters, which a hostile name could use to forge output. */
 export function printable(text: string): string {
   return text.replace(
-    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    /[\p{Cc}\p{Bidi_Control}]/gu,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }

@@ -91,8 +91,8 @@ test('WebAssembly and the plain-TypeScript definition give the same bytes in the
   expect(wasm, 'this browser runs WebAssembly SIMD').toBeDefined();
   const values = normals(100 * 100);
   for (const encoding of ['uint8', 'int4', 'f8_e4m3fn', 'nf4', 'mxfp4'] as const) {
-    const fast = quantizeTensor(values, [100, 100], { encoding, kernels: wasm });
-    const slow = quantizeTensor(values, [100, 100], { encoding, kernels: referenceKernels() });
+    const fast = quantizeTensor(values, [100, 100], encoding, { kernels: wasm });
+    const slow = quantizeTensor(values, [100, 100], encoding, { kernels: referenceKernels() });
     expect(fast.data, encoding).toEqual(slow.data);
     expect(fast.dequantize(), encoding).toEqual(slow.dequantize());
   }
