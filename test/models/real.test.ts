@@ -42,7 +42,7 @@ const CASES: Record<string, Case> = {
     carry: { stateN: 'state' },
     floors: {
       q8: [0.4, 0.98],
-      uint8: [0.4, 0.8],
+      uint8: [0.4, 0.98],
       int8: [0.4, 0.8],
       fp16: [0.6, 0.9999],
       'int8-qdq': [0.4, 0.98],
