@@ -4,6 +4,7 @@
  */
 
 import { mkdir, stat } from 'node:fs/promises';
+import { freemem } from 'node:os';
 import { basename, dirname, extname, join } from 'node:path';
 import type { RunOptions } from '../core/progress.ts';
 import { WhittleError } from '../errors.ts';
@@ -12,6 +13,7 @@ import { layoutModel } from '../formats/onnx/layout.ts';
 import { openOnnx } from '../formats/onnx/model.ts';
 import { type RestoredWeight, restoreGraph } from '../formats/onnx/restore/restore.ts';
 import type { ValueDType } from '../numerics/dequantize-operation.ts';
+import { hasOnnxruntimeNode, onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import { modelBytes } from './size.ts';
 
 export interface DequantizeOptions extends RunOptions {
@@ -25,6 +27,11 @@ export interface DequantizeOptions extends RunOptions {
   readonly externalData?: 'auto' | 'always' | 'never' | undefined;
   /** Worker threads; default: all cores. */
   readonly threads?: number | undefined;
+  /**
+   * Load the result in onnxruntime-node before it appears. Default: where that is installed and the model fits into memory; `false`
+   * leaves it out.
+   */
+  readonly verify?: boolean | undefined;
 }
 
 export interface DequantizeReport {
@@ -41,7 +48,8 @@ export interface DequantizeReport {
 
 /**
  * Writes `input` with float weights.
- * @throws WhittleError E_NOTHING_TO_DO where no weight is quantized; E_USAGE for a folder; and whatever reading and writing throw.
+ * @throws WhittleError E_NOTHING_TO_DO where no weight is quantized; E_USAGE for a folder; E_VERIFICATION where the
+ * runtime loads the input but not the result; and whatever reading and writing throw.
  * Nothing is left behind then.
  */
 export async function dequantizeModel(
@@ -72,6 +80,9 @@ export async function dequantizeModel(
       resolve: (tensor) => model.tensorBytes(tensor),
     });
     const inputBytes = await modelBytes(model);
+    const size = files.reduce((sum, file) => sum + file.size, 0);
+    const provable = options.verify ?? ((await hasOnnxruntimeNode()) && size * MEMORY_FACTOR < freemem());
+    const unproved: string[] = [];
     await mkdir(dirname(path), { recursive: true });
     const written = await executeFiles({
       files,
@@ -82,17 +93,57 @@ export async function dequantizeModel(
       threads,
       signal,
       onProgress: onProgress && ((progress) => onProgress({ ...progress, phase: 'dequantizing' })),
+      ...(provable && {
+        prove: async (paths: readonly (readonly string[])[]) => {
+          onProgress?.({ phase: 'proving', bytesDone: size, bytesTotal: size });
+          unproved.push(...(await proveLoads(input, paths[0]?.[0] ?? '', threads)));
+        },
+      }),
     });
     return {
       files: written.files,
-      bytes: written.files.reduce((sum, { bytes }) => sum + bytes, 0),
+      bytes: size,
       inputBytes,
       tensors: weights,
-      notes,
+      notes: [...notes, ...unproved],
       seconds: (performance.now() - started) / 1000,
     };
   } finally {
     await model.close();
+  }
+}
+
+/** A loaded model takes about this many times its bytes. */
+const MEMORY_FACTOR = 2;
+
+/** E_VERIFICATION where only the result is refused; a note where the runtime does not take the input either. */
+async function proveLoads(input: string, result: string, threads: number | undefined): Promise<string[]> {
+  const refused = await refusal(result, threads);
+  if (refused === undefined) return [];
+  const before = await refusal(input, threads);
+  if (before !== undefined) {
+    return [
+      `Not proved in a runtime: ${before.message} before and after (${before.details.found ?? 'no reason given'}).`,
+    ];
+  }
+  const { found } = refused.details;
+  throw new WhittleError('E_VERIFICATION', `the result did not pass the proof: ${refused.message}`, {
+    file: input,
+    found,
+    hint: 'Nothing was written. Please report this model.',
+    cause: refused,
+  });
+}
+
+/** Why onnxruntime-node does not load `file`; undefined where it does. */
+async function refusal(file: string, threads: number | undefined): Promise<WhittleError | undefined> {
+  try {
+    const session = await onnxruntimeNode().load(file, { threads });
+    await session.close();
+    return undefined;
+  } catch (error) {
+    if (error instanceof WhittleError && error.code === 'E_RUNTIME') return error;
+    throw error;
   }
 }
 

@@ -32,7 +32,7 @@ const CASES: Record<string, Case> = {
   'PaddleOCR recognition': {
     file: recognition,
     feeds: lineFeeds,
-    modes: { uint8: 0.95, q4: 0.9999, q4f16: 0.9999 },
+    modes: { uint8: 0.95, q4f16: 0.9999 },
   },
   'silero VAD (weights in branches)': {
     file: voice,
@@ -77,10 +77,10 @@ describe.each(Object.entries(CASES))('%s', (name, { file, feeds, carry, modes })
 test('a model equals itself; its q4 differs in the weights that were packed, by a finite error', async () => {
   const output = join(folder, 'compared_q4.onnx');
   await compress(recognition, { to: ['q4'], output, verify: false, threads: 1 });
-  const same = await compareModels(recognition, recognition, { verify: { runs: 1 } });
+  const same = await compareModels(recognition, recognition, { verify: false });
   expect(same.weights.length).toBeGreaterThan(50);
   expect(same.weights.every(({ sqnr, maxAbs }) => sqnr === Infinity && maxAbs === 0)).toBe(true);
-  expect(same.verification?.cosine).toBe(1);
+  expect(same.verification).toBeUndefined();
   expect([...same.onlyInA, ...same.onlyInB, ...same.notes]).toEqual([]);
   const { weights, a, b, onlyInA, onlyInB, verification } = await compareModels(recognition, output, {
     verify: { runs: 1 },
