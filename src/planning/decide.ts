@@ -37,6 +37,8 @@ interface Subject {
   readonly weight: Weight;
   readonly use: ResolvedUse;
   readonly elements: number;
+  /** Estimate of weight-noise.ts in dB, where it was asked for. */
+  readonly int8Sqnr: number | undefined;
 }
 
 type Matcher = (subject: Subject) => boolean;
@@ -70,15 +72,32 @@ function isMatchList(value: Match | readonly Match[]): value is readonly Match[]
   return Array.isArray(value);
 }
 
-function compileMatch({ tensor, node, opType, minElements = 0 }: Match): Matcher {
+function compileMatch({ tensor, node, opType, minElements = 0, depthwise, int8SqnrBelow }: Match): Matcher {
   const tensorTest = tensor === undefined ? undefined : compileGlobs(tensor);
   const nodeTest = node === undefined ? undefined : compileGlobs(node);
   const opTest = opType === undefined ? undefined : compileGlobs(opType);
-  return ({ weight, use, elements }) =>
+  return ({ weight, use, elements, int8Sqnr }) =>
     elements >= minElements &&
+    (depthwise === undefined || depthwise === isGrouped(use)) &&
+    (int8SqnrBelow === undefined || (int8Sqnr !== undefined && int8Sqnr < int8SqnrBelow)) &&
     (tensorTest === undefined || tensorTest(weight.name) || tensorTest(weight.key)) &&
     (nodeTest === undefined || nodeTest(use.node.name ?? '')) &&
     (opTest === undefined || opTest(use.node.opType ?? ''));
+}
+
+function isGrouped({ node, role }: ResolvedUse): boolean {
+  if (role.kind !== 'conv') return false;
+  return (node.attribute.find(({ name }) => name === 'group')?.i ?? 1n) > 1n;
+}
+
+/** Whether a rule's match needs the estimate of weight-noise.ts to speak of this weight. */
+export function asksForNoise(weight: Weight, uses: readonly ResolvedUse[], recipe: Recipe): boolean {
+  const elements = elementCount(weight.shape) ?? 0;
+  return recipe.rules.some(
+    ({ match }) =>
+      match.int8SqnrBelow !== undefined &&
+      uses.some((use) => compileMatch(match)({ weight, use, elements, int8Sqnr: Number.NEGATIVE_INFINITY })),
+  );
 }
 
 /** Weight type of dynamic int8 for the whole graph: uint8 where signed weights would be slow (onnx.md fact 4). */
@@ -87,6 +106,8 @@ export type ResolveDynamic = (weightType: 'int8' | 'uint8' | 'auto') => 'int8' |
 export interface DecideContext {
   readonly abilities: FormAbilities;
   readonly resolveDynamic: ResolveDynamic;
+  /** Weight key → estimate of weight-noise.ts, for the weights that a rule asks about. */
+  readonly int8Sqnr: ReadonlyMap<string, number>;
 }
 
 /** Whether `use` of `weight` can take `scheme`. */
@@ -133,7 +154,8 @@ function decideUse(
   recipe: CompiledRecipe,
   context: DecideContext,
 ): UseDecision {
-  const subject: Subject = { weight, use, elements: elementCount(weight.shape) ?? 0 };
+  const elements = elementCount(weight.shape) ?? 0;
+  const subject: Subject = { weight, use, elements, int8Sqnr: context.int8Sqnr.get(weight.key) };
   const keep = (reason: string): UseDecision => ({ use, scheme: { as: 'keep' }, reason });
   if (recipe.excluded(subject)) return keep('excluded by the recipe');
   const refusals: string[] = [];

@@ -3,7 +3,7 @@
  *
  * `planCompression` decides from the recipe; `rebuildPlan` follows the schemes that stand in a plan (made earlier, maybe edited by
  * hand) and refuses where the model is not the one that was planned. Both do the same work on a copy of the graph; no
- * tensor is read. Sizes in the plan are those of the files, since the layout is fixed before anything is computed.
+ * tensor is read but those that a rule with `int8SqnrBelow` asks about. Sizes in the plan are those of the files, since the layout is fixed before anything is computed.
  */
 
 import { elementCount } from '../core/shape.ts';
@@ -30,6 +30,7 @@ import { type ResolvedUse, resolveUses } from '../formats/onnx/rewrite/uses.ts';
 import type { Task } from '../numerics/task.ts';
 import {
   applyDecision,
+  asksForNoise,
   compileRecipe,
   type DecideContext,
   type Decision,
@@ -40,6 +41,7 @@ import { describePlan } from './describe-plan.ts';
 import type { Plan } from './plan.ts';
 import type { Recipe, Rule, Scheme } from './recipe.ts';
 import { type Abilities, commonAbilities, resolveTargets, type Target } from './targets.ts';
+import { int8Sqnr } from './weight-noise.ts';
 
 export interface PlanOptions {
   /** Names of targets; default onnxruntime-web and onnxruntime-node. */
@@ -121,7 +123,13 @@ async function build(
   }
   const context = createContext(proto, weights, sources);
   const uses = new Map(weights.map((weight) => [weight, resolveUses(weight, context.index)]));
-  const decide = prepareOpset(context, weights, uses, recipe, abilities, fixed);
+  const noise = new Map<string, number>();
+  for (const weight of fixed === undefined ? weights : []) {
+    const bytes = sources.get(weight.key);
+    if (bytes === undefined || !asksForNoise(weight, uses.get(weight) ?? [], recipe)) continue;
+    noise.set(weight.key, await int8Sqnr(weight, bytes));
+  }
+  const decide = prepareOpset(context, weights, uses, recipe, abilities, fixed, noise);
   const compiled = compileRecipe(recipe);
   const decisions = settleLstm(
     weights.map((weight) => {
@@ -218,6 +226,7 @@ function prepareOpset(
   recipe: Recipe,
   abilities: Abilities,
   fixed: FixedScheme | undefined,
+  noise: ReadonlyMap<string, number>,
 ): DecideContext {
   const { proto } = context;
   const unsigned = hasUnsignedOps(proto);
@@ -228,6 +237,7 @@ function prepareOpset(
       opset,
       fp16: recipe.fp16 !== undefined,
     },
+    int8Sqnr: noise,
     resolveDynamic: (type) => (type !== 'auto' ? type : unsigned ? 'uint8' : 'int8'),
   });
   const present = opsetVersion(proto, '') ?? 0;

@@ -32,8 +32,15 @@ function nbits(bits: 2 | 4 | 8, symmetric: boolean, accuracyLevel: 0 | 4): Rule[
   return [{ match: { opType: MATMUL_OPS, minElements: MIN_ELEMENTS }, scheme }];
 }
 
+/** Fewest dB that one scale must leave a convolution; real networks stay near their original above it (docs/modes.md). */
+const MIN_CONV_SQNR = 25;
+
 function dynamicInt8(weightType: 'auto' | 'int8' | 'uint8'): Rule[] {
+  const channels: Scheme = { as: 'qdq', type: 'int8', granularity: 'channel', blockSize: 0 };
   return [
+    // ConvInteger takes one scale for the whole weight: too coarse for depthwise convolutions and for weights with outliers.
+    { match: { opType: 'Conv', depthwise: true, minElements: MIN_ELEMENTS }, scheme: channels },
+    { match: { opType: 'Conv', int8SqnrBelow: MIN_CONV_SQNR, minElements: MIN_ELEMENTS }, scheme: channels },
     {
       match: { opType: ['MatMul', 'Gemm', 'Conv', 'LSTM', 'Gather'], minElements: MIN_ELEMENTS },
       scheme: { as: 'dynamic-int8', weightType, perChannel: true, reduceRange: 'auto' },

@@ -26,6 +26,8 @@ const matchSchema = z.strictObject({
   node: patterns.optional(),
   opType: patterns.optional(),
   minElements: z.number().int().nonnegative().optional(),
+  depthwise: z.boolean().optional(),
+  int8SqnrBelow: z.number().finite().optional(),
 });
 
 const schemes = {

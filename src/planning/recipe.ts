@@ -57,6 +57,10 @@ export interface Match {
   readonly opType?: string | readonly string[] | undefined;
   /** Fewest elements. */
   readonly minElements?: number | undefined;
+  /** Only (true) or not (false) weights of convolutions in groups, which share few values per channel. */
+  readonly depthwise?: boolean | undefined;
+  /** Weights to which one int8 scale for the whole tensor would leave fewer dB than this (weight-noise.ts). */
+  readonly int8SqnrBelow?: number | undefined;
 }
 
 export interface Rule {
