@@ -21,6 +21,8 @@ interface FlagWords {
 
 interface CommandWords {
   readonly name: string;
+  /** The name and its aliases. */
+  readonly names: readonly string[];
   readonly summary: string;
   readonly flags: readonly FlagWords[];
   /** Values of the first argument; empty: file names. */
@@ -46,6 +48,7 @@ function commandWords(command: Command, program: Command): CommandWords {
   const choices =
     command.registeredArguments[0]?.argChoices ?? (command.name() === 'modes' ? MODE_NAMES : []);
   return {
+    names: [command.name(), ...command.aliases()],
     name: command.name(),
     summary: command.summary(),
     flags: [...own, ...shared, help],
@@ -77,14 +80,14 @@ function quote(text: string): string {
 }
 
 function bash(commands: readonly CommandWords[]): string {
-  const cases = commands.map(({ name, flags, values }) => {
+  const cases = commands.map(({ names, flags, values }) => {
     const valued = flags.filter(({ takesValue }) => takesValue);
     const patterns = valued.map(
       (flag) =>
         `        ${flag.names.join('|')}) ${flag.values.length === 0 ? '_whittle_files' : `${flag.list ? '_whittle_list' : '_whittle_words'} ${quote(flag.values.join(' '))}`}; return ;;`,
     );
     return [
-      `    ${name})`,
+      `    ${names.join('|')})`,
       '      case "$prev" in',
       ...patterns,
       '      esac',
@@ -118,7 +121,7 @@ complete -F _whittle whittle`;
 
 function zsh(commands: readonly CommandWords[]): string {
   const escaped = (text: string): string => text.replace(/[[\]:\\]/g, '\\$&');
-  const cases = commands.map(({ name, flags, values }) => {
+  const cases = commands.map(({ names, flags, values }) => {
     const specs = flags.map((flag) => {
       const action = !flag.takesValue
         ? ''
@@ -134,7 +137,7 @@ function zsh(commands: readonly CommandWords[]): string {
         : `        '*'{${first},${second}}${quote(text)}`;
     });
     const rest = values.length === 0 ? '*:file:_files' : `1:value:(${values.join(' ')})`;
-    return `      ${name}) _arguments \\\n${specs.join(' \\\n')} \\\n        ${quote(rest)} ;;`;
+    return `      ${names.join('|')}) _arguments \\\n${specs.join(' \\\n')} \\\n        ${quote(rest)} ;;`;
   });
   const list = commands
     .map(({ name, summary }) => `      ${quote(`${name}:${escaped(summary)}`)}`)
@@ -167,8 +170,8 @@ function fish(commands: readonly CommandWords[]): string {
   for (const { name, summary } of commands) {
     lines.push(`complete -c whittle -n __fish_use_subcommand -f -a ${name} -d ${quote(summary)}`);
   }
-  for (const { name, flags, values } of commands) {
-    const when = `-n '__fish_seen_subcommand_from ${name}'`;
+  for (const { names, flags, values } of commands) {
+    const when = `-n '__fish_seen_subcommand_from ${names.join(' ')}'`;
     if (values.length > 0) lines.push(`complete -c whittle ${when} -f -a ${quote(values.join(' '))}`);
     for (const flag of flags) {
       const names = flag.names.map((word) =>

@@ -41,6 +41,8 @@ export interface QuantizeFlags extends RecipeFlags, ProofFlags {
 
 /** Weights shown below the table for each result. */
 const WORST_WEIGHTS = 3;
+/** Constants of a few numbers are no layers: a mask's −3.4e38 that float16 cannot hold says nothing of the weights. */
+const MIN_WORST_ELEMENTS = 16;
 
 export async function runQuantize(context: Context, input: string, flags: QuantizeFlags): Promise<undefined> {
   const to = await recipesOf(flags);
@@ -239,7 +241,9 @@ function paintGrade(text: string, grade: string, style: Style): string {
 
 function worstWeights(result: ModeResult): string | undefined {
   const worst = result.weights
-    .flatMap(({ tensor, sqnr }) => (sqnr === undefined || !Number.isFinite(sqnr) ? [] : [{ tensor, sqnr }]))
+    .flatMap(({ tensor, count, sqnr }) =>
+      sqnr === undefined || !Number.isFinite(sqnr) || count < MIN_WORST_ELEMENTS ? [] : [{ tensor, sqnr }],
+    )
     .sort((a, b) => a.sqnr - b.sqnr)
     .slice(0, WORST_WEIGHTS);
   if (worst.length === 0) return undefined;

@@ -12,10 +12,11 @@ import {
 import { cosineGrade } from './grades.ts';
 import { facts, htmlTable, noteList, renderPage } from './html.ts';
 import type { CompressionView, LayerError, ResultRow } from './model-report.ts';
-import { barsSvg, escapeXml, scatterSvg } from './svg.ts';
+import { barsSvg, escapeXml, SERIES_COLORS, scatterSvg } from './svg.ts';
 
 const MAX_LAYERS = 300;
 const MAX_POINTS = 4000;
+const MIN_ELEMENTS = 16;
 
 export function quantizePage(view: CompressionView): string {
   const best = view.results.reduce<ResultRow | undefined>(
@@ -131,16 +132,21 @@ function tradeOff(view: CompressionView): string {
             y: outputSqnr,
             label: `${mode}: ${formatBytes(bytes)}, ${formatDecibels(outputSqnr)}, cosine ${formatCosine(cosine)}`,
             series,
+            tag: mode,
           },
         ],
   );
   if (points.length < 2) return '';
-  return `<h2>What each saving costs</h2><div class="card">${key(view.results)}${scatterSvg('size against similarity of the outputs', points, { xLabel: 'size in MiB', yLabel: 'output SQNR in dB', height: 260 })}</div>`;
+  return `<h2>What each saving costs</h2><div class="card">${scatterSvg('size against similarity of the outputs', points, { xLabel: 'size in MiB', yLabel: 'output SQNR in dB', height: 260 })}</div>`;
 }
 
 function layerScatter(view: CompressionView): string {
   const points = view.results.flatMap(({ mode, layers }, series) =>
-    worst(layers, Math.ceil(MAX_POINTS / view.results.length)).flatMap(({ tensor, count, sqnr }) =>
+    worst(
+      // Constants of a few numbers would stretch the axis for nothing.
+      layers.filter(({ count }) => count >= MIN_ELEMENTS),
+      Math.ceil(MAX_POINTS / view.results.length),
+    ).flatMap(({ tensor, count, sqnr }) =>
       Number.isFinite(sqnr)
         ? [{ x: count, y: sqnr, label: `${mode} ${tensor}: ${formatDecibels(sqnr)}`, series }]
         : [],
@@ -154,7 +160,7 @@ function key(results: readonly ResultRow[]): string {
   return `<ul class="key">${results
     .map(
       ({ mode }, index) =>
-        `<li><svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true"><circle class="s${index % 6}" cx="5" cy="5" r="5"/></svg>${escapeXml(mode)}</li>`,
+        `<li><svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true"><circle class="s${index % SERIES_COLORS}" cx="5" cy="5" r="5"/></svg>${escapeXml(mode)}</li>`,
     )
     .join('')}</ul>`;
 }

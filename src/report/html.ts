@@ -48,7 +48,7 @@ svg text.label{fill:var(--ink)}
 .spark path,.histogram path,.bars rect{fill:var(--bar)}.bars rect.strong{fill:var(--strong)}
 .axis{stroke:var(--soft);stroke-width:1}.grid{stroke:var(--line);stroke-width:1}.zero{stroke:var(--strong);stroke-width:1;stroke-dasharray:3 3}
 .scatter circle{fill-opacity:.75}
-.s0{fill:#2f7fb8}.s1{fill:#d2722b}.s2{fill:#3a9a5f}.s3{fill:#a45bb5}.s4{fill:#c2504d}.s5{fill:#7d8590}
+.s0{fill:#2f7fb8}.s1{fill:#d2722b}.s2{fill:#3a9a5f}.s3{fill:#a45bb5}.s4{fill:#c2504d}.s5{fill:#7d8590}.s6{fill:#1fa3a3}.s7{fill:#b08d00}.s8{fill:#e06fa8}.s9{fill:#6a6fd0}.s10{fill:#8a5a3c}.s11{fill:#7fae3a}
 .key{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 10px;padding:0;list-style:none;font-size:13px}
 .key svg{display:inline;vertical-align:-1px;margin-right:6px}
 footer{margin-top:40px;color:var(--soft);font-size:13px}

@@ -123,7 +123,12 @@ export interface Point {
   /** Shown by the browser when the pointer rests on it. */
   readonly label: string;
   readonly series?: number | undefined;
+  /** Written beside the point. */
+  readonly tag?: string | undefined;
 }
+
+/** Colours of series in the page's style sheet: s0, s1 … */
+export const SERIES_COLORS = 12;
 
 export interface ScatterOptions {
   readonly xLabel: string;
@@ -157,7 +162,12 @@ export function scatterSvg(title: string, points: readonly Point[], options: Sca
     ? ticks(Math.ceil(xs.low), Math.floor(xs.high)).filter(Number.isInteger)
     : ticks(xs.low, xs.high);
   for (const tick of xTicks) {
-    const text = logX && tick >= 0 ? formatShortCount(10 ** tick) : formatValue(logX ? 10 ** tick : tick);
+    const text =
+      logX && tick >= 0
+        ? formatShortCount(10 ** tick)
+            .replace('.00', '')
+            .replace('.0', '')
+        : formatValue(logX ? 10 ** tick : tick);
     parts.push(
       `<text x="${at(sx(tick))}" y="${frame.bottom + 16}" text-anchor="middle">${escapeXml(text)}</text>`,
     );
@@ -167,10 +177,17 @@ export function scatterSvg(title: string, points: readonly Point[], options: Sca
     `<text x="${(frame.left + frame.right) / 2}" y="${height - 6}" text-anchor="middle">${escapeXml(options.xLabel)}</text>`,
     `<text transform="translate(12 ${(frame.top + frame.bottom) / 2}) rotate(-90)" text-anchor="middle">${escapeXml(options.yLabel)}</text>`,
   );
-  for (const { x, y, label, series = 0 } of finite) {
+  for (const { x, y, label, series = 0, tag } of finite) {
     parts.push(
-      `<circle class="s${series % 6}" cx="${at(sx(place(x)))}" cy="${at(sy(y))}" r="4"><title>${escapeXml(label)}</title></circle>`,
+      `<circle class="s${series % SERIES_COLORS}" cx="${at(sx(place(x)))}" cy="${at(sy(y))}" r="4"><title>${escapeXml(label)}</title></circle>`,
     );
+    if (tag !== undefined) {
+      // To the left of points near the right edge, so that nothing is cut off.
+      const left = sx(place(x)) > frame.right - 90;
+      parts.push(
+        `<text x="${at(sx(place(x)) + (left ? -8 : 8))}" y="${at(sy(y) + 4)}"${left ? ' text-anchor="end"' : ''}>${escapeXml(shorten(tag))}</text>`,
+      );
+    }
   }
   return svg(width, height, title, parts.join(''), 'scatter');
 }

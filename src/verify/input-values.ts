@@ -103,24 +103,28 @@ function integerValue(
   return () => Math.floor(random.uniform() * limit);
 }
 
-/** Smooth waves with a little grain, about standard normal, as preprocessed photographs are. */
+/**
+ * A page about as normalised photographs are: light ground with slow waves and grain, lines of dark words on it. Flat or purely random pictures leave detectors and readers silent, and silence proves nothing.
+ */
 function picture(input: RuntimeValueInfo, shape: Shape, random: Random): Float64Array {
   const [d0 = 1, d1 = 1, d2 = 1, d3 = 1] = shape;
   const nchw = imageChannelAxis(input) !== 3;
   const [batch, channels, height, width] = nchw ? [d0, d1, d2, d3] : [d0, d3, d1, d2];
   const values = new Float64Array(batch * channels * height * width);
   for (let b = 0; b < batch; b++) {
+    const ink = lettering(height, width, random);
     for (let c = 0; c < channels; c++) {
-      const waves = Array.from({ length: 6 }, () => ({
-        y: (random.uniform() * 8 * Math.PI) / height,
-        x: (random.uniform() * 24 * Math.PI) / width,
+      const ground = 0.9 + 0.2 * random.uniform();
+      const waves = Array.from({ length: 3 }, () => ({
+        y: (random.uniform() * 6 * Math.PI) / height,
+        x: (random.uniform() * 6 * Math.PI) / width,
         phase: random.uniform() * 2 * Math.PI,
-        gain: 0.2 + 0.5 * random.uniform(),
       }));
       for (let y = 0; y < height; y++) {
         for (let x = 0; x < width; x++) {
-          let value = 0.15 * random.normal();
-          for (const wave of waves) value += wave.gain * Math.sin(wave.y * y + wave.x * x + wave.phase);
+          let value = ground + 0.05 * random.normal();
+          for (const wave of waves) value += 0.08 * Math.sin(wave.y * y + wave.x * x + wave.phase);
+          if (ink[y * width + x] === 1) value -= 2;
           const index = nchw
             ? ((b * channels + c) * height + y) * width + x
             : ((b * height + y) * width + x) * channels + c;
@@ -130,6 +134,77 @@ function picture(input: RuntimeValueInfo, shape: Shape, random: Random): Float64
     }
   }
   return values;
+}
+
+/** Dot-matrix letters of 5×7: a row in each byte, the leftmost dot in bit 4. */
+const GLYPHS: Readonly<Record<string, readonly number[]>> = {
+  A: [0x0e, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11],
+  C: [0x0e, 0x11, 0x10, 0x10, 0x10, 0x11, 0x0e],
+  D: [0x1e, 0x11, 0x11, 0x11, 0x11, 0x11, 0x1e],
+  E: [0x1f, 0x10, 0x10, 0x1e, 0x10, 0x10, 0x1f],
+  H: [0x11, 0x11, 0x11, 0x1f, 0x11, 0x11, 0x11],
+  I: [0x0e, 0x04, 0x04, 0x04, 0x04, 0x04, 0x0e],
+  L: [0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x1f],
+  M: [0x11, 0x1b, 0x15, 0x15, 0x11, 0x11, 0x11],
+  N: [0x11, 0x19, 0x15, 0x13, 0x11, 0x11, 0x11],
+  O: [0x0e, 0x11, 0x11, 0x11, 0x11, 0x11, 0x0e],
+  P: [0x1e, 0x11, 0x11, 0x1e, 0x10, 0x10, 0x10],
+  R: [0x1e, 0x11, 0x11, 0x1e, 0x14, 0x12, 0x11],
+  S: [0x0f, 0x10, 0x10, 0x0e, 0x01, 0x01, 0x1e],
+  T: [0x1f, 0x04, 0x04, 0x04, 0x04, 0x04, 0x04],
+  U: [0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x0e],
+  '2': [0x0e, 0x11, 0x01, 0x02, 0x04, 0x08, 0x1f],
+  '4': [0x02, 0x06, 0x0a, 0x12, 0x1f, 0x02, 0x02],
+  '7': [0x1f, 0x01, 0x02, 0x04, 0x08, 0x08, 0x08],
+};
+const WORDS = [
+  'THE',
+  'NATION',
+  'HOUSE',
+  'PEACE',
+  'LAND',
+  'STATE',
+  'MORE',
+  'TIME',
+  '247',
+  'AND',
+  'PORT',
+  'SCHOOL',
+];
+
+/** 1 where there is ink: one line of words that fills a low picture, several lines on a high one. */
+function lettering(height: number, width: number, random: Random): Uint8Array {
+  const ink = new Uint8Array(height * width);
+  const dot = Math.max(1, Math.floor((height <= 64 ? height * 0.65 : height / 14) / 7));
+  const glyph = (letter: string, left: number, top: number): void => {
+    GLYPHS[letter]?.forEach((bits, row) => {
+      for (let column = 0; column < 5; column++) {
+        if (((bits >> (4 - column)) & 1) === 0) continue;
+        const x = left + column * dot;
+        for (let y = top + row * dot; y < Math.min(height, top + (row + 1) * dot); y++) {
+          ink.fill(1, y * width + Math.min(width, x), y * width + Math.min(width, x + dot));
+        }
+      }
+    });
+  };
+  const size = 7 * dot;
+  for (
+    let top = Math.max(dot, (height % Math.round(size * 1.8)) >> 1);
+    top + size <= height;
+    top += Math.round(size * 1.8)
+  ) {
+    let left = 2 * dot;
+    for (;;) {
+      const word = WORDS[Math.floor(random.uniform() * WORDS.length)] ?? '';
+      if (left + word.length * 6 * dot > width) break;
+      for (const letter of word) {
+        glyph(letter, left, top);
+        left += 6 * dot;
+      }
+      left += 4 * dot;
+    }
+  }
+  return ink;
 }
 
 /** Three harmonics of a voice-like pitch under an envelope, with noise, at 16 kHz. */
