@@ -62,6 +62,8 @@ const DEFAULT_SAMPLES = 3;
 const MIN_TIMED_MS = 60;
 const MAX_TIMED_MS = 2000;
 const MAX_TIMED_RUNS = 500;
+/** Scenarios that run but tell nothing: some models answer a constant whatever they are given. */
+const MAX_SILENT = 4;
 
 /** Runs the original. E_RUNTIME where it does not load, or where no inputs were found that it accepts. */
 export async function runReference(file: string, options: ProofOptions): Promise<Reference> {
@@ -194,6 +196,7 @@ async function firstAccepted(
 ): Promise<Accepted> {
   let fallback: Accepted | undefined;
   let firstError: Error | undefined;
+  let silent = 0;
   for (const scenario of scenarios) {
     const inputs = synthesizeValues(session.inputs, scenario, hints, seed, given);
     const outputs = await attempt(session, inputs, options);
@@ -204,6 +207,7 @@ async function firstAccepted(
     const accepted = { scenario, inputs, outputs };
     if ([...outputs.values()].every(isAllFinite) && [...outputs.values()].some(varies)) return accepted;
     fallback ??= accepted;
+    if (++silent >= MAX_SILENT) break;
   }
   if (fallback !== undefined) return fallback;
   const found = firstError instanceof WhittleError ? firstError.details.found : firstError?.message;

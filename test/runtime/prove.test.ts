@@ -77,11 +77,17 @@ describe('proof', () => {
 
   test('sizes are tried until the original runs', async () => {
     await withFolder(async (folder) => {
-      // Reshape to [1, 128] accepts sequences of 128 values only.
+      // The product takes rows of 64 values only.
       const proto = model(
         graph({
           nodes: [node('MatMul', ['x', 'w'], ['y'])],
-          initializers: [floats('w', [64, 2], new Array(128).fill(0.5))],
+          initializers: [
+            floats(
+              'w',
+              [64, 2],
+              Array.from({ length: 128 }, (_, i) => (i % 5) - 2),
+            ),
+          ],
           inputs: [value('x', 'f32', ['batch', 'sequence'])],
           outputs: [value('y', 'f32', ['batch', 2])],
         }),
