@@ -45,7 +45,7 @@ export interface WeightComparison {
   /** Type, or form of storage, in each model. */
   readonly formA: string;
   readonly formB: string;
-  /** dB; Infinity where nothing differs. */
+  /** dB; Infinity where nothing differs, −Infinity where only one side is finite somewhere. */
   readonly sqnr: number;
   readonly cosine: number;
   readonly maxAbs: number;
@@ -109,8 +109,20 @@ async function compareWeights(
     const { count, ...sums } = await pairError(modelA, modelB, pair, kernels, signal);
     const { sqnr, cosine, maxAbs, rmse } = errorMetrics(sums, count);
     const { a, b } = pair;
+    // Only one side is finite somewhere.
+    const broken = sums.squaredError === Infinity;
     const { key: name, shape } = a;
-    weights.push({ name, shape, count: a.count, formA: a.form, formB: b.form, sqnr, cosine, maxAbs, rmse });
+    weights.push({
+      name,
+      shape,
+      count: a.count,
+      formA: a.form,
+      formB: b.form,
+      sqnr: broken ? -Infinity : sqnr,
+      cosine: broken ? 0 : cosine,
+      maxAbs,
+      rmse,
+    });
     bytesDone += a.count * 4;
     onProgress?.({ phase: 'comparing', bytesDone, bytesTotal, tensor: a.name });
   }
@@ -201,14 +213,14 @@ async function pairError(
     const { stored } = b.content;
     const reader = await readerOf(modelA, a, kernels, signal);
     return nearestLayout(orientedOperation(stored, a.shape) ?? stored.operation, a.shape, (operation) =>
-      streamError(modelB, stored, operation, reader, (x, y) => kernels.errorSums(y, x), signal),
+      streamError(modelB, stored, operation, reader, (x, y) => sumsOf(kernels, y, x), signal),
     );
   }
   const reader = await readerOf(modelB, b, kernels, signal);
   if (a.content.kind === 'stored') {
     const { stored } = a.content;
     return nearestLayout(orientedOperation(stored, b.shape) ?? stored.operation, b.shape, (operation) =>
-      streamError(modelA, stored, operation, reader, (x, y) => kernels.errorSums(x, y), signal),
+      streamError(modelA, stored, operation, reader, (x, y) => sumsOf(kernels, x, y), signal),
     );
   }
   const other = await readerOf(modelA, a, kernels, signal);
@@ -218,7 +230,7 @@ async function pairError(
     const y = new Float32Array(x.length);
     await other(start, x);
     await reader(start, y);
-    sums = plus(sums, kernels.errorSums(x, y));
+    sums = plus(sums, sumsOf(kernels, x, y));
   }
   return sums;
 }
@@ -266,6 +278,20 @@ async function readerOf(
   const take = async (start: number, piece: Float32Array): Promise<void> => values.set(piece, start);
   await streamStored(model, content.stored, content.stored.operation, take, signal);
   return memoryReader(values);
+}
+
+/**
+ * Sums leave out places where a side is not finite. Where both hold the same there (masks), nothing differs; else the error is
+ * infinite.
+ */
+function sumsOf(kernels: Kernels, a: Float32Array, b: Float32Array): ErrorSums {
+  const sums = kernels.errorSums(a, b);
+  if (sums.count === a.length) return sums;
+  const same = a.every((value, i) => {
+    const other = b[i]!;
+    return (Number.isFinite(value) && Number.isFinite(other)) || Object.is(value, other);
+  });
+  return same ? sums : { ...sums, squaredError: Infinity, maxAbs: Infinity };
 }
 
 const NO_SUMS: ErrorSums = { count: 0, maxAbs: 0, squaredError: 0, squaredA: 0, squaredB: 0, dot: 0 };

@@ -12,6 +12,7 @@ import { executeFiles } from '../execution/execute.ts';
 import { layoutModel } from '../formats/onnx/layout.ts';
 import { openOnnx } from '../formats/onnx/model.ts';
 import { type RestoredWeight, restoreGraph } from '../formats/onnx/restore/restore.ts';
+import { diskError } from '../io/disk.ts';
 import type { ValueDType } from '../numerics/dequantize-operation.ts';
 import { hasOnnxruntimeNode, onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import { modelBytes } from './size.ts';
@@ -83,7 +84,9 @@ export async function dequantizeModel(
     const size = files.reduce((sum, file) => sum + file.size, 0);
     const provable = options.verify ?? ((await hasOnnxruntimeNode()) && size * MEMORY_FACTOR < freemem());
     const unproved: string[] = [];
-    await mkdir(dirname(path), { recursive: true });
+    await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
+      throw diskError(error, 'make the output folder', { file: dirname(path) });
+    });
     const written = await executeFiles({
       files,
       tasks: [],

@@ -92,6 +92,26 @@ test('weights without a counterpart are listed; models with other inputs are not
   });
 });
 
+test('infinities that both sides have are no difference; one that only one side has is the largest', async () => {
+  await withFolder(async (folder) => {
+    const masked = (mask: number[]) =>
+      model(
+        graph({
+          nodes: [node('Add', ['x', 'mask'], ['y'])],
+          initializers: [floats('mask', [4], mask)],
+          inputs: [value('x', 'f32', ['n', 4])],
+          outputs: [value('y', 'f32', ['n', 4])],
+        }),
+      );
+    const a = await writeModel(folder, masked([0, 1, -Infinity, Number.NaN]), { name: 'a.onnx' });
+    const b = await writeModel(folder, masked([0, 1, -65504, Number.NaN]), { name: 'b.onnx' });
+    const same = await compareModels(a, a, { verify: false });
+    expect(same.weights).toMatchObject([{ sqnr: Infinity, cosine: 1, maxAbs: 0 }]);
+    const other = await compareModels(a, b, { verify: false });
+    expect(other.weights).toMatchObject([{ sqnr: -Infinity, cosine: 0, maxAbs: Infinity }]);
+  });
+});
+
 test('comparing stops when it is told to', async () => {
   await withFolder(async (folder) => {
     const file = await writeModel(folder, productModel(8, 6));

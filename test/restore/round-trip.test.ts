@@ -1,10 +1,12 @@
 /** Every mode comes back: float operators only, the values that the runtime computes with, and answers that agree. */
 
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { compareModels } from '../../src/compress/compare.ts';
 import { dequantizeModel } from '../../src/compress/dequantize.ts';
 import { compress } from '../../src/compress.ts';
+import { WhittleError } from '../../src/errors.ts';
 import { dtypeOfNumber } from '../../src/formats/onnx/data-types.ts';
 import { allGraphs } from '../../src/formats/onnx/graph.ts';
 import { openOnnx } from '../../src/formats/onnx/model.ts';
@@ -179,5 +181,11 @@ test('a float model, a folder and an output that exists are refused, and nothing
     await expect(dequantizeModel(small, { output: small, force: true })).rejects.toMatchObject({
       code: 'E_OUTPUT_IS_INPUT',
     });
+    // A file stands where a folder is wanted.
+    await expect(dequantizeModel(small, { output: join(original, 'sub', 'b.onnx') })).rejects.toBeInstanceOf(
+      WhittleError,
+    );
+    await expect(dequantizeModel(join(folder, 'absent.onnx'))).rejects.toMatchObject({ code: 'E_NOT_FOUND' });
+    expect((await readdir(folder)).sort()).toEqual(['model.onnx', 'model_q4.onnx']);
   });
 });
