@@ -13,10 +13,11 @@ import {
   formatValue,
 } from '../report/format.ts';
 import { cosineGrade } from '../report/grades.ts';
-import type { Style } from '../report/style.ts';
+import { PLAIN, type Style } from '../report/style.ts';
 import { type Column, renderTable } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
+import { describeFailure } from './failure.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
 
 export interface CompareFlags extends ProofFlags {
@@ -49,7 +50,7 @@ export async function runCompare(
   a: string,
   b: string,
   flags: CompareFlags,
-): Promise<undefined> {
+): Promise<number | undefined> {
   if (flags.minCosine !== undefined && !flags.run) {
     throw new WhittleError('E_USAGE', '--min-cosine needs the models to run, which --no-run leaves out');
   }
@@ -60,16 +61,23 @@ export async function runCompare(
     onProgress: context.progress.onProgress,
   });
   context.progress.clear();
-  if (context.json) context.printJson(report);
-  else printComparison(context, report, flags);
   const cosine = report.verification?.cosine;
-  if (flags.minCosine !== undefined && !(cosine !== undefined && cosine >= flags.minCosine)) {
-    throw new WhittleError('E_VERIFICATION', 'the models are not similar enough', {
-      file: b,
-      expected: `cosine of at least ${flags.minCosine}`,
-      found: formatCosine(cosine),
-    });
+  const tooFar =
+    flags.minCosine === undefined || (cosine !== undefined && cosine >= flags.minCosine)
+      ? undefined
+      : new WhittleError('E_VERIFICATION', 'the models are not similar enough', {
+          file: b,
+          expected: `cosine of at least ${flags.minCosine}`,
+          found:
+            cosine === undefined ? report.notes.join(' ') || 'the models were not run' : formatCosine(cosine),
+        });
+  if (context.json) {
+    const error = tooFar && describeFailure(tooFar, PLAIN, false).json.error;
+    context.printJson({ ...report, ...(error && { error }) });
+    return tooFar?.exitCode;
   }
+  printComparison(context, report, flags);
+  if (tooFar !== undefined) throw tooFar;
   return undefined;
 }
 

@@ -16,10 +16,11 @@ import {
 } from '../report/format.ts';
 import { cosineGrade } from '../report/grades.ts';
 import type { CompressionView, ResultRow } from '../report/model-report.ts';
-import type { Style } from '../report/style.ts';
+import { PLAIN, type Style } from '../report/style.ts';
 import { type Column, renderTable, type TableRow } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
+import { describeFailure } from './failure.ts';
 import { planText } from './plan-text.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
 import { type RecipeFlags, recipesOf } from './recipes.ts';
@@ -44,7 +45,11 @@ const WORST_WEIGHTS = 3;
 /** Constants of a few numbers are no layers: a mask's −3.4e38 that float16 cannot hold says nothing of the weights. */
 const MIN_WORST_ELEMENTS = 16;
 
-export async function runQuantize(context: Context, input: string, flags: QuantizeFlags): Promise<undefined> {
+export async function runQuantize(
+  context: Context,
+  input: string,
+  flags: QuantizeFlags,
+): Promise<number | undefined> {
   const to = await recipesOf(flags);
   const targets = flags.target && targetNames(flags.target);
   const verify =
@@ -72,12 +77,17 @@ export async function runQuantize(context: Context, input: string, flags: Quanti
   const report = await compress(input, options);
   context.progress.clear();
   await writeExtras(context, input, flags, report);
-  if (context.json) context.printJson({ ...report, dryRun: flags.dryRun === true });
-  else if (flags.dryRun === true)
+  const tooFar = flags.minCosine === undefined ? undefined : dissimilar(report, flags.minCosine);
+  if (context.json) {
+    const error = tooFar && describeFailure(tooFar, PLAIN, false).json.error;
+    context.printJson({ ...report, dryRun: flags.dryRun === true, ...(error && { error }) });
+    return tooFar?.exitCode;
+  }
+  if (flags.dryRun === true)
     context.print(report.results.map((result) => planText(result, context)).join('\n\n'));
   else printResults(context, report);
   printRemarks(context, report, flags);
-  if (flags.minCosine !== undefined) checkSimilarity(report, flags.minCosine);
+  if (tooFar !== undefined) throw tooFar;
   return undefined;
 }
 
@@ -273,15 +283,16 @@ function printRemarks(context: Context, report: CompressionReport, flags: Quanti
   context.say(errStyle.dim(`done in ${formatDuration(report.seconds)}`));
 }
 
-/** E_VERIFICATION where a result is less similar than asked; the files stay for inspection. */
-function checkSimilarity(report: CompressionReport, least: number): void {
+/** E_VERIFICATION for the first result that is less similar than asked; the files stay for inspection. */
+function dissimilar(report: CompressionReport, least: number): WhittleError | undefined {
   for (const { files, verification } of report.results) {
     if (verification === undefined || !(verification.cosine < least)) continue;
-    throw new WhittleError('E_VERIFICATION', 'a result is not similar enough to the original', {
+    return new WhittleError('E_VERIFICATION', 'a result is not similar enough to the original', {
       file: files[0]?.path,
       expected: `cosine of at least ${least}`,
       found: formatCosine(verification.cosine),
       hint: 'try a mode with more bits, or exclude the worst weights with --exclude',
     });
   }
+  return undefined;
 }

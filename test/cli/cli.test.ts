@@ -246,6 +246,47 @@ describe('whittle', () => {
     });
   });
 
+  test('--min-cosine with --json: still one document, the report with the error in it', async () => {
+    await withFolder(async (folder) => {
+      const file = await smallModel(folder);
+      const outcome = await run([
+        'quantize',
+        file,
+        '--to',
+        'q2',
+        '--runs',
+        '1',
+        '--min-cosine',
+        '0.99999',
+        '--json',
+      ]);
+      expect(outcome.code).toBe(6);
+      expect(JSON.parse(outcome.stdout)).toMatchObject({
+        results: [{ mode: 'q2' }],
+        error: { code: 'E_VERIFICATION', exitCode: 6 },
+      });
+    });
+  });
+
+  test('compare: weights and outputs of a model and its quantized self, a gate, and back to floats', async () => {
+    await withFolder(async (folder) => {
+      const file = await smallModel(folder);
+      await run(['quantize', file, '--to', 'q4', '--no-verify']);
+      const small = join(folder, 'model_q4.onnx');
+      const table = await run(['compare', file, small, '--runs', '1']);
+      expect(table.code).toBe(0);
+      expect(table.stdout).toMatch(/\nw\s+4\.10k\s+f32/);
+      expect(table.stdout).toMatch(/\ny\s+0\.99/);
+      const gate = await run(['compare', file, small, '--runs', '1', '--min-cosine', '0.9999999', '--json']);
+      expect(gate.code).toBe(6);
+      expect(JSON.parse(gate.stdout)).toMatchObject({ error: { code: 'E_VERIFICATION' } });
+      const back = join(folder, 'back.onnx');
+      expect((await run(['dequantize', small, '-o', back])).code).toBe(0);
+      const same = await run(['compare', small, back, '--runs', '1', '--json']);
+      expect(JSON.parse(same.stdout).verification.cosine).toBeGreaterThan(0.99999);
+    });
+  });
+
   test('a mode with nothing to do is exit code 4 and says why', async () => {
     await withFolder(async (folder) => {
       const file = await writeModel(folder, linearModel(4, 3));
