@@ -6,6 +6,7 @@
 
 import { createRandom } from '#src/core/random.js';
 import { type BlockOptions, type Kernels, referenceKernels, wasmKernels } from '#src/kernels/index.js';
+import { StatisticsAccumulator } from '#src/numerics/index.js';
 
 export interface KernelFigure {
   readonly name: string;
@@ -112,12 +113,16 @@ const RUNS: readonly (readonly [name: string, run: Run])[] = [
     (kernels, { codes, scales, other }) =>
       kernels.dequantizeRowBlocks(codes, false, 4, ROWS, COLUMNS, 32, scales, undefined, 8, other),
   ],
+  [
+    'statistics: all of one pass of a StatisticsAccumulator',
+    (kernels, { values }) => new StatisticsAccumulator({ kernels }).add(values),
+  ],
   ['range', (kernels, { values }) => kernels.range(values)],
   ['powerSums', (kernels, { values }) => kernels.powerSums(values, 0.001)],
   ['errorSums', (kernels, { values, other }) => kernels.errorSums(values, other)],
   [
-    'histogram 2,048 bins',
-    (kernels, { values }) => kernels.histogram(values, -0.3, 0.3, new Uint32Array(2048)),
+    'binCounts 2,048 bins',
+    (kernels, { values }) => kernels.binCounts(values, 2048, -1024, new Uint32Array(2048)),
   ],
   [
     'convert f32 to f16, clipped',

@@ -10,5 +10,5 @@ export { bnb4 } from './bnb4';
 export { nbitsColumnBlocks } from './column-blocks';
 export { encodeFloats, decodeHalf, decodeBrain, decodeTable, narrowDouble, clipMagnitudes } from './convert';
 export { packNibbles, unpackNibbles, packCrumbs, unpackCrumbs, transpose } from './layout';
-export { columnRange, errorSums, histogram, powerSums, range } from './reductions';
+export { binCounts, columnRange, errorSums, powerSums, range } from './reductions';
 export { qdqColumnBlocks, rowBlocks } from './row-blocks';

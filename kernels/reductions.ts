@@ -254,15 +254,43 @@ export function errorSums(a: usize, b: usize, count: usize, sums: usize, out: us
   store<i32>(out, pairs, 8);
 }
 
-/** Adds the finite values to `bins` u32 counts; positions in f64 as in the reference. */
-export function histogram(values: usize, count: usize, low: f64, perUnit: f64, bins: i32, counts: usize): void {
-  const top = <f64>bins;
-  for (let p = values, end = values + (count << 2); p < end; p += 4) {
+/**
+ * Adds to two tables of `bins` + 1 u32 counts each (neighbours go to different tables, so that equal bins do not wait for
+ * each other's store); the last entry takes what lies outside. Positions in f64, then i32: a saturated position is outside.
+ */
+export function binCounts(values: usize, count: usize, perUnit: f64, first: i32, bins: i32, counts: usize): void {
+  const scale = f64x2.splat(perUnit);
+  const start = i32x4.splat(first);
+  const outside = i32x4.splat(bins);
+  const other = counts + ((<usize>bins + 1) << 2);
+  const end = values + (count << 2);
+  let p = values;
+  for (const stop = values + ((count & ~3) << 2); p < stop; p += 16) {
+    const x = v128.load(p);
+    const low = f64x2.floor(f64x2.mul(f64x2.promote_low_f32x4(x), scale));
+    const high = f64x2.floor(f64x2.mul(f64x2.promote_low_f32x4(i8x16.shuffle(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)), scale));
+    const whole = i8x16.shuffle(
+      i32x4.trunc_sat_f64x2_s_zero(low),
+      i32x4.trunc_sat_f64x2_s_zero(high),
+      0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23,
+    );
+    const bin = i32x4.sub(whole, start);
+    const inside = v128.and(i32x4.lt_u(bin, outside), f32x4.eq(x, x));
+    const at = i32x4.shl(v128.bitselect(bin, outside, inside), 2);
+    const a = counts + <usize>i32x4.extract_lane(at, 0);
+    store<u32>(a, load<u32>(a) + 1);
+    const b = other + <usize>i32x4.extract_lane(at, 1);
+    store<u32>(b, load<u32>(b) + 1);
+    const c = counts + <usize>i32x4.extract_lane(at, 2);
+    store<u32>(c, load<u32>(c) + 1);
+    const d = other + <usize>i32x4.extract_lane(at, 3);
+    store<u32>(d, load<u32>(d) + 1);
+  }
+  for (; p < end; p += 4) {
     const x = load<f32>(p);
-    if (x - x != 0) continue;
-    const position = (<f64>x - low) * perUnit;
-    const bin: i32 = position >= top ? bins - 1 : position > 0 ? <i32>position : 0;
-    const at = counts + (<usize>bin << 2);
+    const bin = Math.floor(<f64>x * perUnit) - <f64>first;
+    if (!(bin >= 0 && bin < <f64>bins)) continue;
+    const at = counts + (<usize><i32>bin << 2);
     store<u32>(at, load<u32>(at) + 1);
   }
 }

@@ -149,7 +149,7 @@ export function checkedKernels(kernels: Kernels): Kernels {
     },
     range: (values) => kernels.range(values),
     powerSums: (values, shift) => kernels.powerSums(values, shift),
-    histogram: (values, low, high, counts) => kernels.histogram(values, low, high, counts),
+    binCounts: (values, perUnit, first, counts) => kernels.binCounts(values, perUnit, first, counts),
     errorSums(a, b) {
       checkPair(a, b);
       return kernels.errorSums(a, b);

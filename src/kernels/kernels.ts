@@ -88,9 +88,10 @@ export interface Kernels {
   range(values: Float32Array): Range;
   powerSums(values: Float32Array, shift: number): PowerSums;
   /**
-   * Adds the finite values to `counts`: bin = ⌊(x − low) · (bins / (high − low))⌋ in f64, clamped to the first and last bin.
+   * Counts values in bins of equal width that start at whole multiples of it: bin = ⌊x · perUnit⌋ − first in f64, which is
+   * exact for a power of two. Values outside the bins, NaN among them, are left out.
    */
-  histogram(values: Float32Array, low: number, high: number, counts: Uint32Array): void;
+  binCounts(values: Float32Array, perUnit: number, first: number, counts: Uint32Array): void;
   errorSums(a: Float32Array, b: Float32Array): ErrorSums;
 
   /** Type conversion of `count` elements between float types; `source`/`target` hold little-endian elements. */

@@ -26,7 +26,7 @@ export type ValueKernels = Pick<
   Kernels,
   | 'range'
   | 'powerSums'
-  | 'histogram'
+  | 'binCounts'
   | 'errorSums'
   | 'convert'
   | 'quantizeAffine'
@@ -38,7 +38,7 @@ export type ValueKernels = Pick<
 export function valueKernels(memory: KernelMemory, reference: Kernels): ValueKernels {
   const range = memory.kernel('range');
   const powerSums = memory.kernel('powerSums');
-  const histogram = memory.kernel('histogram');
+  const binCounts = memory.kernel('binCounts');
   const errorSums = memory.kernel('errorSums');
   const columnRange = memory.kernel('columnRange');
   const quantizeAffine = memory.kernel('quantizeAffine');
@@ -105,21 +105,23 @@ export function valueKernels(memory: KernelMemory, reference: Kernels): ValueKer
       };
     },
 
-    histogram(values, low, high, counts) {
+    binCounts(values, perUnit, first, counts) {
       const bins = counts.length;
-      if (bins === 0 || bins * 4 > WORK_BYTES) {
-        reference.histogram(values, low, high, counts);
+      const entries = 2 * (bins + 1);
+      // Beyond 2^30 a position could saturate into a bin.
+      if (entries * 4 > WORK_BYTES || !(Math.abs(first) + bins < 2 ** 30)) {
+        reference.binCounts(values, perUnit, first, counts);
         return;
       }
       const step = memory.isResident(values) ? values.length : CHUNK;
-      memory.words(WORK, bins).fill(0);
+      memory.words(WORK, entries).fill(0);
       for (let start = 0; start < values.length; start += step) {
         const count = Math.min(step, values.length - start);
-        histogram(memory.input(values, start, count), count, low, bins / (high - low), bins, WORK);
+        binCounts(memory.input(values, start, count), count, perUnit, first, bins, WORK);
         memory.deliver();
       }
-      const added = memory.words(WORK, bins);
-      for (let i = 0; i < bins; i++) counts[i]! += added[i]!;
+      const added = memory.words(WORK, entries);
+      for (let i = 0; i < bins; i++) counts[i]! += added[i]! + added[bins + 1 + i]!;
     },
 
     errorSums(a, b): ErrorSums {

@@ -1,5 +1,5 @@
 /**
- * Whole-array reductions: range, power sums, histogram, error sums.
+ * Whole-array reductions: range, power sums, bin counts, error sums.
  *
  * Order of the sums (the contract that SIMD follows): element i belongs to lane i mod 4. Every lane has its own f64
  * accumulator and adds its elements in rising order; a skipped element adds nothing. The total is
@@ -76,17 +76,12 @@ export function powerSums(values: Float32Array, shift: number): PowerSums {
   };
 }
 
-/** See `Kernels.histogram`. A product that is NaN (equal bounds) counts in the first bin. */
-export function histogram(values: Float32Array, low: number, high: number, counts: Uint32Array): void {
-  const bins = counts.length;
-  if (bins === 0) return;
-  const perUnit = bins / (high - low);
+/** See `Kernels.binCounts`. */
+export function binCounts(values: Float32Array, perUnit: number, first: number, counts: Uint32Array): void {
   for (let i = 0; i < values.length; i++) {
-    const x = values[i]!;
-    if (x - x !== 0) continue;
-    const position = (x - low) * perUnit;
-    const bin = position >= bins ? bins - 1 : position > 0 ? Math.floor(position) : 0;
-    counts[bin]!++;
+    const bin = Math.floor(values[i]! * perUnit) - first;
+    // NaN and ±Inf fail a comparison.
+    if (bin >= 0 && bin < counts.length) counts[bin]!++;
   }
 }
 

@@ -81,7 +81,7 @@ export class StatisticsAccumulator {
   constructor(options: StatisticsOptions = {}) {
     this.#options = options;
     this.#kernels = kernelsOf(options);
-    this.#histogram = new StreamingHistogram(options.resolution ?? 4096);
+    this.#histogram = new StreamingHistogram(options.resolution ?? 4096, this.#kernels);
   }
 
   add(values: Float32Array): void {

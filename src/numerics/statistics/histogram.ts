@@ -2,12 +2,10 @@
  * A histogram that streams: bins are 2^e wide and start at whole multiples of 2^e, and e only ever grows (neighbours are
  * then added in pairs). Since ⌊⌊x / 2^e⌋ / 2⌋ = ⌊x / 2^(e+1)⌋ holds exactly and e follows from the smallest and the
  * largest value alone, the counts do not depend on how the values were cut into chunks, nor on the order of merging.
- *
- * The kernels' `histogram` is not used here: it subtracts the low edge first, which moves negative values next to zero
- * into the bin above and so would make the counts depend on the chunks.
  */
 
 import { floorLog2 } from '../../core/floats.ts';
+import { type Kernels, referenceKernels } from '../../kernels/index.ts';
 
 /** Counts of equally wide bins: bin i holds low + i·width ≤ x < low + (i+1)·width. */
 export interface Histogram {
@@ -29,9 +27,12 @@ export class StreamingHistogram {
   #counts: Float64Array<ArrayBuffer>;
   #used = 0;
 
+  readonly #kernels: Kernels;
+
   /** `capacity` of at least 2, since no bin crosses zero. */
-  constructor(capacity = 4096) {
+  constructor(capacity = 4096, kernels: Kernels = referenceKernels()) {
     this.capacity = Math.max(2, capacity);
+    this.#kernels = kernels;
     this.#counts = new Float64Array(this.capacity);
   }
 
@@ -39,14 +40,9 @@ export class StreamingHistogram {
   add(values: Float32Array, min: number, max: number): void {
     if (!(min <= max)) return;
     this.#cover(min, max);
-    const inverse = 2 ** -this.#exponent;
-    const first = this.#first;
-    const counts = this.#counts;
-    for (let i = 0; i < values.length; i++) {
-      const bin = Math.floor(values[i]! * inverse) - first;
-      // NaN and ±Inf fail both comparisons or fall outside.
-      if (bin >= 0 && bin < counts.length) counts[bin]!++;
-    }
+    const added = new Uint32Array(this.#used);
+    this.#kernels.binCounts(values, 2 ** -this.#exponent, this.#first, added);
+    for (let i = 0; i < added.length; i++) this.#counts[i]! += added[i]!;
   }
 
   merge(other: StreamingHistogram): void {
