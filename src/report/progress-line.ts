@@ -102,12 +102,14 @@ export function createProgressLine(
         ...(Number.isFinite(speed) ? [formatRate(speed)] : []),
         ...(Number.isFinite(left) && share < 1 ? [`${formatDuration(left)} left`] : []),
       ].join('  ');
-      const name = progress.tensor === undefined ? '' : `  ${printable(progress.tensor)}`;
-      // Truncation counts columns without colour: the bar alone is painted, and only where all fits.
       const head = `${phase} `;
-      const line = `${head}${bar(share)} ${figures}${name}`;
       const width = Math.max(20, (stream.columns ?? 80) - 1);
-      draw(textWidth(line) <= width ? `${head}${style.cyan(bar(share))} ${figures}${style.dim(name)}` : line);
+      // The name gets what room is left; the bar goes before a figure is cut.
+      const room = width - textWidth(`${head}${bar(share)} ${figures}  `);
+      const shown =
+        progress.tensor === undefined || room < 8 ? '' : truncateMiddle(printable(progress.tensor), room);
+      if (room < -2) draw(`${head}${figures}`);
+      else draw(`${head}${style.cyan(bar(share))} ${figures}${shown === '' ? '' : `  ${style.dim(shown)}`}`);
     },
     status,
     clear() {
