@@ -255,43 +255,55 @@ export function errorSums(a: usize, b: usize, count: usize, sums: usize, out: us
 }
 
 /**
- * Adds to two tables of `bins` + 1 u32 counts each (neighbours go to different tables, so that equal bins do not wait for
- * each other's store); the last entry takes what lies outside. Positions in f64, then i32: a saturated position is outside.
+ * Bins of four values, as byte offsets into a table of u32: `top` (the entry past the last bin) where outside or NaN.
+ * Adding `origin` = 2^23 − first leaves the bin in the low bits of the significand; whatever is outside, NaN among it, gives
+ * other high bits, hence a huge number once those of 2^23 are taken away.
  */
-export function binCounts(values: usize, count: usize, perUnit: f64, first: i32, bins: i32, counts: usize): void {
-  const scale = f64x2.splat(perUnit);
-  const start = i32x4.splat(first);
-  const outside = i32x4.splat(bins);
+// @ts-ignore: decorator
+@inline
+function binOffsets(x: v128, scale: v128, origin: v128, top: v128): v128 {
+  const bits = f32x4.add(f32x4.floor(f32x4.mul(x, scale)), origin);
+  return i32x4.shl(i32x4.min_u(i32x4.sub(bits, i32x4.splat(0x4b000000)), top), 2);
+}
+
+// @ts-ignore: decorator
+@inline
+function countOne(at: usize): void {
+  store<u32>(at, load<u32>(at) + 1);
+}
+
+// @ts-ignore: decorator
+@inline
+function countFour(at: v128, counts: usize, other: usize): void {
+  const low = i64x2.extract_lane(at, 0);
+  const high = i64x2.extract_lane(at, 1);
+  countOne(counts + <usize><u32>low);
+  countOne(other + <usize>(<u64>low >> 32));
+  countOne(counts + <usize><u32>high);
+  countOne(other + <usize>(<u64>high >> 32));
+}
+
+/**
+ * Adds to two tables of `bins` + 1 u32 counts each (neighbours go to different tables, so that equal bins do not wait for
+ * each other's store); the last entry takes what lies outside. `perUnit` is a power of two of at least 1 (scaling up is exact
+ * for every f32), |first| + bins at most 2^22.
+ */
+export function binCounts(values: usize, count: usize, perUnit: f32, first: f32, bins: i32, counts: usize): void {
+  const scale = f32x4.splat(perUnit);
+  const origin = f32x4.splat(8388608 - first);
+  const top = i32x4.splat(bins);
   const other = counts + ((<usize>bins + 1) << 2);
   const end = values + (count << 2);
   let p = values;
-  for (const stop = values + ((count & ~3) << 2); p < stop; p += 16) {
-    const x = v128.load(p);
-    const low = f64x2.floor(f64x2.mul(f64x2.promote_low_f32x4(x), scale));
-    const high = f64x2.floor(f64x2.mul(f64x2.promote_low_f32x4(i8x16.shuffle(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)), scale));
-    const whole = i8x16.shuffle(
-      i32x4.trunc_sat_f64x2_s_zero(low),
-      i32x4.trunc_sat_f64x2_s_zero(high),
-      0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23,
-    );
-    const bin = i32x4.sub(whole, start);
-    const inside = v128.and(i32x4.lt_u(bin, outside), f32x4.eq(x, x));
-    const at = i32x4.shl(v128.bitselect(bin, outside, inside), 2);
-    const a = counts + <usize>i32x4.extract_lane(at, 0);
-    store<u32>(a, load<u32>(a) + 1);
-    const b = other + <usize>i32x4.extract_lane(at, 1);
-    store<u32>(b, load<u32>(b) + 1);
-    const c = counts + <usize>i32x4.extract_lane(at, 2);
-    store<u32>(c, load<u32>(c) + 1);
-    const d = other + <usize>i32x4.extract_lane(at, 3);
-    store<u32>(d, load<u32>(d) + 1);
+  for (const stop = values + ((count & ~7) << 2); p < stop; p += 32) {
+    const a = binOffsets(v128.load(p), scale, origin, top);
+    const b = binOffsets(v128.load(p, 16), scale, origin, top);
+    countFour(a, counts, other);
+    countFour(b, counts, other);
   }
   for (; p < end; p += 4) {
-    const x = load<f32>(p);
-    const bin = Math.floor(<f64>x * perUnit) - <f64>first;
-    if (!(bin >= 0 && bin < <f64>bins)) continue;
-    const at = counts + (<usize><i32>bin << 2);
-    store<u32>(at, load<u32>(at) + 1);
+    const at = binOffsets(v128.load32_splat(p), scale, origin, top);
+    countOne(counts + <usize>i32x4.extract_lane(at, 0));
   }
 }
 

@@ -22,6 +22,12 @@ const SMALL = 131071;
 
 const isSmall = (value: number): boolean => Number.isInteger(value) && Math.abs(value) <= SMALL;
 
+/** From 1 to 2^126: scaling by it is exact for every f32. */
+const isPowerOfTwo = (value: number): boolean => {
+  const exponent = Math.log2(value);
+  return Number.isInteger(exponent) && exponent >= 0 && exponent <= 126 && 2 ** exponent === value;
+};
+
 export type ValueKernels = Pick<
   Kernels,
   | 'range'
@@ -108,8 +114,9 @@ export function valueKernels(memory: KernelMemory, reference: Kernels): ValueKer
     binCounts(values, perUnit, first, counts) {
       const bins = counts.length;
       const entries = 2 * (bins + 1);
-      // Beyond 2^30 a position could saturate into a bin.
-      if (entries * 4 > WORK_BYTES || !(Math.abs(first) + bins < 2 ** 30)) {
+      // Positions must be whole numbers in f32, and the scaling exact.
+      const exact = Math.abs(first) + bins <= 2 ** 22 && isPowerOfTwo(perUnit);
+      if (entries * 4 > WORK_BYTES || !exact) {
         reference.binCounts(values, perUnit, first, counts);
         return;
       }

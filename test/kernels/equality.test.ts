@@ -154,6 +154,8 @@ describe.skipIf(created === undefined)(`wasm kernels equal the reference (skips 
           kernels.binCounts(values, 8, -18, counts);
           kernels.binCounts(values, 2 ** 120, -3, counts);
           kernels.binCounts(values, 2 ** -100, -20, counts);
+          kernels.binCounts(values, 2 ** 8, -(2 ** 22) + 37, counts);
+          kernels.binCounts(values, 3, -20, counts);
           return [kernels.range(values), kernels.powerSums(values, 0.0123), [...counts]];
         }, offset);
       }),
