@@ -74,7 +74,8 @@ export function byteSourceSuite(name: string, make: MakeSource): void {
         code: 'E_TRUNCATED',
         details: { file: source.name },
       });
-    }));
+    }),
+  );
 
   test(`${name}: closing twice is allowed`, async () => {
     const source = await make(bytes);

@@ -51,7 +51,10 @@ describe('files', () => {
   test.skipIf(process.platform === 'win32')('a pipe is refused and does not block', async () => {
     const path = join(folder, 'pipe');
     execFileSync('mkfifo', [path]);
-    await expect(openFile(path)).rejects.toMatchObject({ code: 'E_NOT_A_MODEL', details: { found: 'a pipe' } });
+    await expect(openFile(path)).rejects.toMatchObject({
+      code: 'E_NOT_A_MODEL',
+      details: { found: 'a pipe' },
+    });
   });
 
   test.skipIf(process.platform === 'win32')('a device is refused', async () => {
