@@ -8,7 +8,7 @@ import { basename, dirname } from 'node:path';
 import type { CompressionReport, CompressOptions, ModeResult, SkippedMode } from './compress/options.ts';
 import { type PlannedOutput, resolveRequest } from './compress/outputs.ts';
 import { overallSqnr } from './compress/overall-error.ts';
-import { createProver, type Prover } from './compress/proof.ts';
+import type { Prover } from './compress/proof.ts';
 import { modelBytes } from './compress/size.ts';
 import { isWhittleError, WhittleError } from './errors.ts';
 import { type ExecutionReport, executeSets } from './execution/execute.ts';
@@ -95,7 +95,10 @@ async function runModes(
   const inputBytes = await modelBytes(model);
   if (options.dryRun === true)
     return planned.map((mode) => describe(model, mode, inputBytes, undefined, undefined));
-  const prover = await createProver(model, inputBytes, options);
+  const prover =
+    options.verify === false
+      ? undefined
+      : await (await import('./compress/proof.ts')).createProver(model, inputBytes, options);
   const sets = planned.map(({ files, tasks, output }) => ({
     files,
     tasks,

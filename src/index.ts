@@ -2,6 +2,7 @@
  * whittle's public entry.
  *
  * Models: `compress` (the whole story), `inspectModel`, and its steps `openOnnx`, `planCompression`, `executePlan`.
+ * Recipe files are read by `whittle/recipes`, which needs two libraries more.
  * Tensors: `measureTensor`, `suggestEncoding`, `quantizeTensor`, `dequantizeTensor`, `measureError`, `ENCODINGS`.
  */
 
@@ -57,4 +58,3 @@ export type { Plan, PlannedPart, PlannedTensor } from './planning/plan.ts';
 export { type Planned, type PlanOptions, planCompression, rebuildPlan } from './planning/plan-onnx.ts';
 export { MODE_NAMES, type ModeName, presetRecipe } from './planning/presets.ts';
 export type { Match, Recipe, Rule, Scheme } from './planning/recipe.ts';
-export { parseRecipe, validateRecipe } from './planning/recipe-schema.ts';
