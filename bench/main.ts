@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- kernels quantize start models] [-- --compare bench/results/<file>.json]`
+ * `npm run bench [-- kernels threads quantize start models] [-- --compare bench/results/<file>.json]`
  *
  * Every figure is a ratio of two things measured in one run on one machine; seconds are printed for orientation only.
  * Results are kept in bench/results/ (not in git) so that a later run can be compared with them.
@@ -13,10 +13,12 @@ import { benchKernels } from './kernels.ts';
 import { benchModels } from './models.ts';
 import { benchQuantize } from './quantize.ts';
 import { benchStart } from './start.ts';
+import { benchThreads } from './threads.ts';
 
 const BENCHES = {
   kernels: async () => ratios(await benchKernels()),
   quantize: async () => numbers(await benchQuantize()),
+  threads: async () => numbers(await benchThreads()),
   start: async () => numbers(benchStart()),
   models: async () => numbers(await benchModels()),
 } as const;
