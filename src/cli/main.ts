@@ -7,6 +7,7 @@
  */
 
 import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 
 function version(): string {
   const manifest: { version: string } = JSON.parse(
@@ -50,6 +51,10 @@ for (const stream of [process.stdout, process.stderr]) {
     process.exit(5);
   });
 }
+
+// The kernels' module is small and every run is short: compile all of it well at once instead of starting with slow code and
+// replacing it while the work goes on (a quarter of the time of a 512 MiB run). For this program only, never for a library user.
+setFlagsFromString('--no-wasm-dynamic-tiering');
 
 process.exitCode = await main(process.argv.slice(2));
 // A runtime's threads may outlive its sessions: they must not keep a finished program alive.
