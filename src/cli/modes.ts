@@ -79,15 +79,15 @@ const FORMS: Readonly<Record<Scheme['as'], string>> = {
   keep: '',
   'matmul-nbits': 'MatMulNBits',
   bnb4: 'MatMulBnb4',
-  'dynamic-int8': 'MatMulInteger, ConvInteger, DynamicQuantizeLSTM',
+  'dynamic-int8': 'MatMulInteger, ConvInteger …',
   qdq: 'DequantizeLinear',
   cast: 'Cast',
   'gather-block': 'GatherBlockQuantized',
 };
 
 function formOf(recipe: Recipe): string {
-  const first = recipe.rules[0]?.scheme;
-  const parts = first === undefined ? [] : [FORMS[first.as]];
+  const forms = new Set(recipe.rules.map(({ scheme }) => scheme.as));
+  const parts = [...forms].filter((as) => as !== 'keep').map((as) => FORMS[as]);
   if (recipe.fp16 !== undefined) parts.push('float16 graph');
   return parts.join(' + ');
 }
