@@ -94,6 +94,10 @@ export interface AffineOperation {
  * Blocked DequantizeLinear weight (onnx.md 3.2): blocks of B along `axis` 0 of a stored [K, N] matrix or along
  * axis 1 of a stored [N, K] one (`transposed`). int4/int8 are symmetric, uint4/uint8 asymmetric; int2/uint2 the same
  * rule with 2 bits. Parts: data (stored shape), scales and zeroPoints ([kb, N] or [N, kb]); no zeroPoints if symmetric.
+ *
+ * `stored` gives a weight of more dimensions, whose blocks run along `axis`: K is its length there and N the elements
+ * behind it, of which each index before the axis has a matrix of its own. A weight with nothing behind its axis is one
+ * `transposed` matrix. Scales then have the stored shape with kb in place of K.
  */
 export interface QdqBlockOperation {
   readonly kind: 'qdq-block';
@@ -101,9 +105,16 @@ export interface QdqBlockOperation {
   readonly rows: number;
   readonly columns: number;
   readonly transposed: boolean;
+  readonly stored?: { readonly shape: Shape; readonly axis: number } | undefined;
   readonly type: 'int4' | 'uint4' | 'int8' | 'uint8' | 'int2' | 'uint2';
   readonly blockSize: number;
   readonly scaleType: ScaleDType;
+}
+
+/** Matrices [K, N] that lie one behind another in the weight; 1 where it is `transposed`. */
+export function qdqMatrices({ transposed, stored }: QdqBlockOperation): number {
+  if (transposed || stored === undefined) return 1;
+  return elementCount(stored.shape.slice(0, stored.axis)) ?? 1;
 }
 
 /**
@@ -184,9 +195,12 @@ export function operationParts(operation: Operation): Part[] {
     }
     case 'qdq-block': {
       const { rows, columns, transposed, type, blockSize, scaleType } = operation;
-      const blocks = Math.ceil(rows / blockSize);
-      const data = transposed ? [columns, rows] : [rows, columns];
-      const shared = transposed ? [columns, blocks] : [blocks, columns];
+      const stored = operation.stored ?? {
+        shape: transposed ? [columns, rows] : [rows, columns],
+        axis: transposed ? 1 : 0,
+      };
+      const data = stored.shape;
+      const shared = data.with(stored.axis, Math.ceil(rows / blockSize));
       const parts = [part('data', type, data), part('scales', scaleType, shared)];
       if (type.startsWith('u')) parts.push(part('zeroPoints', type, shared));
       return parts;

@@ -35,12 +35,16 @@ function nbits(bits: 2 | 4 | 8, symmetric: boolean, accuracyLevel: 0 | 4): Rule[
 /** Fewest dB that one scale must leave a convolution; real networks stay near their original above it (docs/modes.md). */
 const MIN_CONV_SQNR = 25;
 
+const INT8_CHANNELS: Scheme = { as: 'qdq', type: 'int8', granularity: 'channel', blockSize: 0 };
+
 function dynamicInt8(weightType: 'auto' | 'int8' | 'uint8'): Rule[] {
-  const channels: Scheme = { as: 'qdq', type: 'int8', granularity: 'channel', blockSize: 0 };
   return [
     // ConvInteger takes one scale for the whole weight: too coarse for depthwise convolutions and for weights with outliers.
-    { match: { opType: 'Conv', depthwise: true, minElements: MIN_ELEMENTS }, scheme: channels },
-    { match: { opType: 'Conv', int8SqnrBelow: MIN_CONV_SQNR, minElements: MIN_ELEMENTS }, scheme: channels },
+    { match: { opType: 'Conv', depthwise: true, minElements: MIN_ELEMENTS }, scheme: INT8_CHANNELS },
+    {
+      match: { opType: 'Conv', int8SqnrBelow: MIN_CONV_SQNR, minElements: MIN_ELEMENTS },
+      scheme: INT8_CHANNELS,
+    },
     {
       match: { opType: ['MatMul', 'Gemm', 'Conv', 'LSTM', 'Gather'], minElements: MIN_ELEMENTS },
       scheme: { as: 'dynamic-int8', weightType, perChannel: true, reduceRange: 'auto' },
@@ -138,12 +142,23 @@ const PRESETS = {
     exclude: ROTARY,
   },
   'int4-qdq': {
-    description: 'weight-only int4 behind DequantizeLinear: blocks of 32 for matrices, channels elsewhere',
+    description: 'weight-only 4 bits behind DequantizeLinear, in blocks; delicate convolutions int8',
     suffix: '_int4_qdq',
     rules: [
       {
         match: { opType: MATMUL_OPS, minElements: MIN_ELEMENTS },
         scheme: { as: 'qdq', type: 'int4', granularity: 'block', blockSize: 32 },
+      },
+      // A scale of its own suits each filter of these in 8 bits only.
+      { match: { opType: 'Conv', depthwise: true, minElements: MIN_ELEMENTS }, scheme: INT8_CHANNELS },
+      {
+        match: { opType: 'Conv', int8SqnrBelow: MIN_CONV_SQNR, minElements: MIN_ELEMENTS },
+        scheme: INT8_CHANNELS,
+      },
+      {
+        // Short blocks with zero points: filters are lopsided and small, and every error runs through all layers behind.
+        match: { opType: ['Conv', 'ConvTranspose'], minElements: MIN_ELEMENTS },
+        scheme: { as: 'qdq', type: 'uint4', granularity: 'block', blockSize: 16 },
       },
       {
         match: { opType: [...WEIGHT_OPS], minElements: MIN_ELEMENTS },

@@ -7,7 +7,7 @@ import type { Window } from '../../src/execution/operations/context.ts';
 import { cutOf, runOperation } from '../../src/execution/operations/run.ts';
 import { referenceKernels, selectKernels } from '../../src/kernels/index.ts';
 import type { Kernels } from '../../src/kernels/kernels.ts';
-import { type Operation, operationParts } from '../../src/numerics/operation.ts';
+import { type Operation, operationParts, qdqMatrices } from '../../src/numerics/operation.ts';
 import { weightBytes } from './run.ts';
 
 const reference = referenceKernels();
@@ -82,6 +82,24 @@ const operations: fc.Arbitrary<Operation> = fc.oneof(
     blockSize,
     scaleType: scaleTypes,
   }),
+  // Filters of a convolution: blocks along the input channels, with and without places behind them.
+  fc
+    .record({
+      kind: fc.constant('qdq-block' as const),
+      from: weightTypes,
+      filters: fc.integer({ min: 1, max: 12 }),
+      rows: fc.integer({ min: 1, max: 40 }),
+      columns: fc.integer({ min: 1, max: 9 }),
+      type: fc.constantFrom('int4' as const, 'uint4' as const, 'int8' as const, 'uint2' as const),
+      blockSize,
+      scaleType: scaleTypes,
+    })
+    .map(({ filters, ...rest }) => {
+      const stored = { shape: [filters, rest.rows, rest.columns], axis: 1 };
+      return rest.columns === 1
+        ? { ...rest, columns: filters, transposed: true, stored }
+        : { ...rest, transposed: false, stored };
+    }),
   fc.record({
     kind: fc.constant('gather-block' as const),
     from: weightTypes,
@@ -148,8 +166,11 @@ const operations: fc.Arbitrary<Operation> = fc.oneof(
   }),
 );
 
-const elements = (operation: Operation): number =>
-  'shape' in operation ? operation.shape.reduce((a, b) => a * b, 1) : operation.rows * operation.columns;
+const elements = (operation: Operation): number => {
+  if ('shape' in operation) return operation.shape.reduce((a, b) => a * b, 1);
+  const matrices = operation.kind === 'qdq-block' ? qdqMatrices(operation) : 1;
+  return matrices * operation.rows * operation.columns;
+};
 
 test('every operation writes the same bytes however its tensor is cut, with the reference and the fastest kernels', async () => {
   await fc.assert(

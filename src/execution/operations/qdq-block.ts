@@ -1,13 +1,14 @@
 /**
  * Blocked weights of DequantizeLinear (onnx.md 3.2): codes in the stored order of the weight, packed flat.
  *
- * A window is a range of block rows of a [K, N] weight, or of rows of a stored [N, K] one: contiguous in the source and in
- * every part. It starts where codes and zero points start a byte.
+ * A window is a range of block rows of a [K, N] weight, of rows of a stored [N, K] one, or of whole matrices where many lie
+ * one behind another (the filters of a convolution): contiguous in the source and in every part. It starts where codes and
+ * zero points start a byte.
  */
 
 import { DTYPES } from '../../core/dtype.ts';
-import type { BlockOptions } from '../../kernels/kernels.ts';
-import type { QdqBlockOperation } from '../../numerics/operation.ts';
+import type { BlockOptions, Kernels } from '../../kernels/kernels.ts';
+import { type QdqBlockOperation, qdqMatrices } from '../../numerics/operation.ts';
 import { arenaBytes, type OperationContext, type OperationRunner, tileUnits } from './context.ts';
 import { checkFinite, createLoader, scratchBytes } from './load.ts';
 import { storedScales, workingScaleType, writeScales } from './scales.ts';
@@ -17,30 +18,36 @@ interface Form {
   readonly bits: 2 | 4 | 8;
   readonly symmetric: boolean;
   readonly blocks: number;
-  /** Units of a window: block rows, or rows of a transposed weight. */
+  /** Units of a window: block rows, rows of a transposed weight, or matrices. */
   readonly units: number;
   readonly unitElements: number;
   readonly unitScales: number;
   readonly align: number;
+  /** Elements to which blocks are confined: a matrix of several; otherwise a tile, which ends with a block. */
+  readonly matrixElements: number;
 }
 
 const BITS = { 2: 2, 4: 4, 8: 8 } as const;
 
-function formOf({ rows, columns, transposed, type, blockSize }: QdqBlockOperation): Form {
+function formOf(operation: QdqBlockOperation): Form {
+  const { rows, columns, transposed, type, blockSize } = operation;
   const bits = BITS[DTYPES[type].bits];
   const blocks = Math.ceil(rows / blockSize);
   const perByte = 8 / bits;
-  const unitElements = transposed ? rows : blockSize * columns;
-  const unitScales = transposed ? blocks : columns;
+  const matrices = qdqMatrices(operation);
+  const whole = matrices > 1;
+  const unitElements = transposed ? rows : (whole ? rows : blockSize) * columns;
+  const unitScales = transposed ? blocks : whole ? blocks * columns : columns;
   const even = unitElements % perByte === 0 && unitScales % perByte === 0;
   return {
     bits,
     symmetric: !type.startsWith('u'),
     blocks,
-    units: transposed ? columns : blocks,
+    units: transposed ? columns : whole ? matrices : blocks,
     unitElements,
     unitScales,
     align: even ? 1 : perByte,
+    matrixElements: whole ? rows * columns : Number.POSITIVE_INFINITY,
   };
 }
 
@@ -83,13 +90,14 @@ export const qdqBlockRunner: OperationRunner<QdqBlockOperation> = {
       symmetric,
       scaleType: workingScaleType(operation),
     };
+    const total = qdqMatrices(operation) * rows * columns;
     let nonFinite = 0;
     let count = 0;
     for (let unit = window.start; unit < window.end; unit += step) {
       await context.checkpoint();
       const end = Math.min(unit + step, window.end);
       const first = unit * unitElements;
-      const used = Math.min(end * unitElements, rows * columns) - first;
+      const used = Math.min(end * unitElements, total) - first;
       const usedScales = (end - unit) * unitScales;
       const tile = values.subarray(0, used);
       const tileCodes = codes.subarray(0, used);
@@ -98,15 +106,7 @@ export const qdqBlockRunner: OperationRunner<QdqBlockOperation> = {
       await loader.contiguous(first, tile);
       const bad = transposed
         ? kernels.quantizeRowBlocks(tile, end - unit, rows, options, tileCodes, tileScales, tileZeroPoints)
-        : kernels.quantizeColumnBlocksRowMajor(
-            tile,
-            used / columns,
-            columns,
-            options,
-            tileCodes,
-            tileScales,
-            tileZeroPoints,
-          );
+        : quantizeMatrices(kernels, form, columns, options, tile, tileCodes, tileScales, tileZeroPoints);
       nonFinite += bad;
       count += used;
       checkFinite(context, bad, tile, (place) => first + place);
@@ -128,7 +128,18 @@ export const qdqBlockRunner: OperationRunner<QdqBlockOperation> = {
             back,
           );
         } else {
-          restoreColumnBlocks(tileCodes, symmetric, bits, columns, blockSize, stored, points, back);
+          forMatrices(form, used, (start, end, scale, lastScale) =>
+            restoreColumnBlocks(
+              tileCodes.subarray(start, end),
+              symmetric,
+              bits,
+              columns,
+              blockSize,
+              stored.subarray(scale, lastScale),
+              points?.subarray(scale, lastScale),
+              back.subarray(start, end),
+            ),
+          );
         }
         collector.add(tile, back);
       }
@@ -148,6 +159,47 @@ export const qdqBlockRunner: OperationRunner<QdqBlockOperation> = {
     return { count, nonFinite, sums: collector.sums };
   },
 };
+
+/** Calls with the elements and the scales, from and to, of each matrix of a tile of `used` elements. */
+function forMatrices(
+  { matrixElements, unitScales }: Form,
+  used: number,
+  work: (start: number, end: number, scale: number, lastScale: number | undefined) => void,
+): void {
+  if (used <= matrixElements) {
+    work(0, used, 0, undefined);
+    return;
+  }
+  for (let start = 0, scale = 0; start < used; start += matrixElements, scale += unitScales) {
+    work(start, start + matrixElements, scale, scale + unitScales);
+  }
+}
+
+/** Blocks down the columns of each matrix of a tile; the number of values that are not finite. */
+function quantizeMatrices(
+  kernels: Kernels,
+  form: Form,
+  columns: number,
+  options: BlockOptions,
+  tile: Float32Array,
+  codes: Uint8Array,
+  scales: Float32Array,
+  zeroPoints: Uint8Array,
+): number {
+  let nonFinite = 0;
+  forMatrices(form, tile.length, (start, end, scale, lastScale) => {
+    nonFinite += kernels.quantizeColumnBlocksRowMajor(
+      tile.subarray(start, end),
+      (end - start) / columns,
+      columns,
+      options,
+      codes.subarray(start, end),
+      scales.subarray(scale, lastScale),
+      zeroPoints.subarray(scale, lastScale),
+    );
+  });
+  return nonFinite;
+}
 
 /** Packs one-per-byte codes low bits first and writes them at their place; `index` starts a byte. */
 export async function writeCodes(

@@ -4,9 +4,11 @@
  *
  * The ai.onnx operator knows scales along an axis since opset 13, f16 scales since 19, int4 and blocks since 21. Where the
  * model's opset is lower and cannot be raised, com.microsoft's DequantizeLinear serves (tensor and axis, no blocks:
- * those become channels). An int8 table that only Gather reads is looked up first and dequantized row by row. Names as onnxruntime's: w_quantized, w_scale, w_zero_point; blocked: w_DQ_Q4, w_DQ_scales.
+ * those become channels). Blocks of a convolution run along its input channels, separately for every place of the filter;
+ * one that cannot have them gets 8 bits in channels, for a 4-bit scale over a whole filter spoils it. An int8 table that only Gather reads is looked up first and dequantized row by row. Names as onnxruntime's: w_quantized, w_scale, w_zero_point; blocked: w_DQ_Q4, w_DQ_scales.
  */
 
+import { DTYPES } from '../../../core/dtype.ts';
 import type { AffineOperation, QdqBlockOperation } from '../../../numerics/operation.ts';
 import type { NodeProto } from '../messages.ts';
 import type { Weight } from '../model.ts';
@@ -30,8 +32,11 @@ export const qdq: Form<QdqSettings> = {
     if (weight.shape.some((dim) => dim === 0)) return refuse('it is empty');
     if (weight.shape.length < 2) return refuse('vectors (biases, norms) stay as they are');
     if (settings.granularity !== 'block') return OK;
-    const problem = blockProblem(weight, use, abilities);
-    return problem === undefined ? OK : { ok: true, note: `channels in place of blocks: ${problem}` };
+    const view = blockView(weight, use, settings, abilities);
+    if (typeof view !== 'string') return OK;
+    const { type } = channelSettings(use, settings);
+    const form = type === settings.type ? 'channels' : `${type} channels`;
+    return { ok: true, note: `${form} in place of blocks: ${view}` };
   },
 
   apply(context, weight, uses, settings, abilities) {
@@ -43,10 +48,12 @@ export const qdq: Form<QdqSettings> = {
         return;
       }
     }
-    const blocked = settings.granularity === 'block' && blockProblem(weight, use, abilities) === undefined;
-    const nodes = blocked
-      ? blockNodes(context, weight, use, settings)
-      : affineNodes(context, weight, use, settings, abilities);
+    const view =
+      settings.granularity === 'block' ? blockView(weight, use, settings, abilities) : 'no blocks are wanted';
+    const nodes =
+      typeof view === 'string'
+        ? affineNodes(context, weight, use, channelSettings(use, settings), abilities)
+        : blockNodes(context, weight, view, settings);
     context.prepend(weight.graph, nodes);
     context.dropInitializer(weight);
   },
@@ -109,12 +116,51 @@ export function qdqOpset(weight: Weight, { type, granularity }: QdqSettings): nu
   return granularity === 'channel' ? 13 : 10;
 }
 
-function blockProblem(weight: Weight, use: ResolvedUse, abilities: FormAbilities): string | undefined {
-  const view = matrixView(weight, use);
+type BlockView = Pick<QdqBlockOperation, 'rows' | 'columns' | 'transposed' | 'stored'>;
+
+/** How blocks lie in the weight; a reason where they cannot. */
+function blockView(
+  weight: Weight,
+  use: ResolvedUse,
+  settings: QdqSettings,
+  abilities: FormAbilities,
+): BlockView | string {
+  const { kind } = use.role;
+  const view =
+    kind === 'conv'
+      ? filterView(weight, 1, settings)
+      : kind === 'conv-transpose'
+        ? filterView(weight, 0, settings)
+        : matrixView(weight, use);
   if (typeof view === 'string') return view;
-  if (view.unitDims > 0) return 'blocks are for matrices';
+  if ('unitDims' in view && view.unitDims > 0) return 'blocks are for matrices';
   if (abilities.opset < 21) return 'blocks need opset 21';
-  return undefined;
+  const { rows, columns, transposed } = view;
+  return { rows, columns, transposed, ...('stored' in view && { stored: view.stored }) };
+}
+
+/** Blocks along the input channels (`axis`) of a convolution, unless what they add makes them as large as 8 bits. */
+function filterView(weight: Weight, axis: number, { type, blockSize }: QdqSettings): BlockView | string {
+  const { shape } = weight;
+  const rows = shape[axis] ?? 1;
+  const bits = DTYPES[type].bits;
+  const added = DTYPES[scaleTypeOf(weight.dtype)].bits + (type.startsWith('u') ? bits : 0);
+  const full = bits * rows + added * Math.ceil(rows / blockSize) >= 8 * rows;
+  if (rows < blockSize || (bits < 8 && full)) return `only ${rows} input channels`;
+  const stored = { shape, axis };
+  const behind = shape.slice(axis + 1).reduce((product, dim) => product * dim, 1);
+  const before = shape.slice(0, axis).reduce((product, dim) => product * dim, 1);
+  return behind === 1
+    ? { rows, columns: before, transposed: true, stored }
+    : { rows, columns: behind, transposed: false, stored };
+}
+
+/** Settings of a weight that has no blocks; convolutions wanted in 4-bit blocks get 8 bits. */
+function channelSettings({ role }: ResolvedUse, settings: QdqSettings): QdqSettings {
+  if (settings.granularity !== 'block') return settings;
+  const filter = role.kind === 'conv' || role.kind === 'conv-transpose';
+  const type = filter ? (settings.type.startsWith('u') ? 'uint8' : 'int8') : settings.type;
+  return { type, granularity: 'channel', blockSize: 0 };
 }
 
 /** Axis whose indices are output channels, in the weight's own layout. */
@@ -159,8 +205,7 @@ function affineNodes(
     scale: `${weight.name}_scale`,
     zeroPoint: `${weight.name}_zero_point`,
   });
-  const effective: QdqSettings = { ...settings, granularity: axis === null ? 'tensor' : 'channel' };
-  const contrib = abilities.opset < qdqOpset(weight, effective);
+  const contrib = abilities.opset < qdqOpset(weight, settings);
   if (contrib) context.useDomain(CONTRIB);
   return dequantizeNodes(context, weight, [parts.data, parts.scale, parts.zeroPoint], contrib, [
     ...(axis === null ? [] : [intAttribute('axis', axis)]),
@@ -170,17 +215,13 @@ function affineNodes(
 function blockNodes(
   context: RewriteContext,
   weight: Weight,
-  use: ResolvedUse,
+  view: BlockView,
   { type, blockSize }: QdqSettings,
 ): NodeProto[] {
-  const view = matrixView(weight, use);
-  if (typeof view === 'string') return [];
   const operation: QdqBlockOperation = {
     kind: 'qdq-block',
     from: weightType(weight),
-    rows: view.rows,
-    columns: view.columns,
-    transposed: view.transposed,
+    ...view,
     type,
     blockSize,
     scaleType: scaleTypeOf(weight.dtype),
@@ -193,7 +234,7 @@ function blockNodes(
   });
   const inputs = [parts.data, parts.scales, ...(parts.zeroPoints === '' ? [] : [parts.zeroPoints])];
   return dequantizeNodes(context, weight, inputs, false, [
-    intAttribute('axis', view.transposed ? 1 : 0),
+    intAttribute('axis', view.stored?.axis ?? (view.transposed ? 1 : 0)),
     intAttribute('block_size', blockSize),
   ]);
 }
