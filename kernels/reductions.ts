@@ -77,9 +77,24 @@ export function range(values: usize, count: usize, out: usize): void {
   store<i32>(out, nonFinite, 8);
 }
 
+/** Two f32 at `p` as f64. */
+// @ts-ignore: decorator
+@inline
+function two(p: usize): v128 {
+  return f64x2.promote_low_f32x4(v128.load64_zero(p));
+}
+
+/** Whether both sums are finite. */
+// @ts-ignore: decorator
+@inline
+function sumsFinite(a: v128, b: v128): bool {
+  const s = f64x2.add(a, b);
+  return i64x2.all_true(f64x2.eq(f64x2.sub(s, s), f64x2.splat(0)));
+}
+
 /**
  * Adds to `sums`: f64[16] = four lanes of each power, zeroed by the caller before the first call.
- * `out`: f32 min, f32 max, f32 absMin, i32 nonFinite, i32 nan, i32 zeros of this call.
+ * `out`: f32 min, f32 max, f32 smallest magnitude but zero, i32 nonFinite, i32 nan, i32 zeros of this call.
  * The lane of the first value is 0, so calls other than the last take a multiple of 4 values.
  */
 export function powerSums(values: usize, count: usize, shift: f64, sums: usize, out: usize): void {
@@ -102,11 +117,13 @@ export function powerSums(values: usize, count: usize, shift: f64, sums: usize, 
     let z = i32x4.splat(0);
     for (let q = p; q < whole; q += 16) {
       const a = v128.load(q);
+      const zero = f32x4.eq(a, f32x4.splat(0));
       n = f32x4.pmin(n, a);
       x = f32x4.pmax(x, a);
       s = f32x4.add(s, a);
-      m = f32x4.pmin(m, f32x4.abs(a));
-      z = i32x4.sub(z, f32x4.eq(a, f32x4.splat(0)));
+      // All bits set are NaN, which pmin skips.
+      m = f32x4.pmin(m, v128.or(f32x4.abs(a), zero));
+      z = i32x4.sub(z, zero);
     }
     let q = p;
     if (allFinite(s)) {
@@ -123,9 +140,8 @@ export function powerSums(values: usize, count: usize, shift: f64, sums: usize, 
       let a4 = v128.load(sums, 96);
       let b4 = v128.load(sums, 112);
       for (; q < whole; q += 16) {
-        const v = v128.load(q);
-        const d = f64x2.sub(f64x2.promote_low_f32x4(v), c);
-        const e = f64x2.sub(f64x2.promote_low_f32x4(v128.shuffle<i64>(v, v, 1, 1)), c);
+        const d = f64x2.sub(two(q), c);
+        const e = f64x2.sub(two(q + 8), c);
         const d2 = f64x2.mul(d, d);
         const e2 = f64x2.mul(e, e);
         a1 = f64x2.add(a1, d);
@@ -155,8 +171,8 @@ export function powerSums(values: usize, count: usize, shift: f64, sums: usize, 
       }
       lowest = min(lowest, v);
       highest = max(highest, v);
-      least = min(least, abs(v));
       if (v == 0) zeros++;
+      else least = min(least, abs(v));
       const lane = sums + (((q - values) >> 2) & 3) * 8;
       const d = <f64>v - shift;
       const d2 = d * d;
@@ -175,7 +191,11 @@ export function powerSums(values: usize, count: usize, shift: f64, sums: usize, 
   store<i32>(out, zeros, 20);
 }
 
-/** Adds to `sums` (as above: error², a², b², a·b) and to `out`: f64 maxAbs (updated), i32 count of this call. */
+/**
+ * Adds to `sums` (as above: error², a², b², a·b) and to `out`: f64 maxAbs (updated), i32 count of this call.
+ * The squared error of finite f32 values is far below the largest f64, so a finite sum of it proves that a chunk held
+ * finite values only; otherwise the chunk's sums are dropped and the scalar loop decides for each pair.
+ */
 export function errorSums(a: usize, b: usize, count: usize, sums: usize, out: usize): void {
   let largest = load<f64>(out);
   let pairs: i32 = 0;
@@ -185,45 +205,37 @@ export function errorSums(a: usize, b: usize, count: usize, sums: usize, out: us
   while (p < end) {
     const stop = min(p + CHUNK, end);
     const whole = p + ((stop - p) & ~15);
-    let s = f32x4.splat(0);
-    let t = s;
-    for (let q = p; q < whole; q += 16) {
-      s = f32x4.add(s, v128.load(q));
-      t = f32x4.add(t, v128.load(q + other));
-    }
+    let m0 = f64x2.splat(largest);
+    let m1 = m0;
+    let a1 = v128.load(sums);
+    let b1 = v128.load(sums, 16);
+    let a2 = v128.load(sums, 32);
+    let b2 = v128.load(sums, 48);
+    let a3 = v128.load(sums, 64);
+    let b3 = v128.load(sums, 80);
+    let a4 = v128.load(sums, 96);
+    let b4 = v128.load(sums, 112);
     let q = p;
-    if (allFinite(s) && allFinite(t)) {
+    for (; q < whole; q += 16) {
+      const v0 = two(q);
+      const w0 = two(q + other);
+      const e0 = f64x2.sub(v0, w0);
+      m0 = f64x2.pmax(m0, f64x2.abs(e0));
+      a1 = f64x2.add(a1, f64x2.mul(e0, e0));
+      a2 = f64x2.add(a2, f64x2.mul(v0, v0));
+      a3 = f64x2.add(a3, f64x2.mul(w0, w0));
+      a4 = f64x2.add(a4, f64x2.mul(v0, w0));
+      const v1 = two(q + 8);
+      const w1 = two(q + other + 8);
+      const e1 = f64x2.sub(v1, w1);
+      m1 = f64x2.pmax(m1, f64x2.abs(e1));
+      b1 = f64x2.add(b1, f64x2.mul(e1, e1));
+      b2 = f64x2.add(b2, f64x2.mul(v1, v1));
+      b3 = f64x2.add(b3, f64x2.mul(w1, w1));
+      b4 = f64x2.add(b4, f64x2.mul(v1, w1));
+    }
+    if (sumsFinite(a1, b1)) {
       pairs += <i32>((whole - p) >> 2);
-      let m0 = f64x2.splat(largest);
-      let m1 = m0;
-      let a1 = v128.load(sums);
-      let b1 = v128.load(sums, 16);
-      let a2 = v128.load(sums, 32);
-      let b2 = v128.load(sums, 48);
-      let a3 = v128.load(sums, 64);
-      let b3 = v128.load(sums, 80);
-      let a4 = v128.load(sums, 96);
-      let b4 = v128.load(sums, 112);
-      for (; q < whole; q += 16) {
-        const v = v128.load(q);
-        const w = v128.load(q + other);
-        const v0 = f64x2.promote_low_f32x4(v);
-        const v1 = f64x2.promote_low_f32x4(v128.shuffle<i64>(v, v, 1, 1));
-        const w0 = f64x2.promote_low_f32x4(w);
-        const w1 = f64x2.promote_low_f32x4(v128.shuffle<i64>(w, w, 1, 1));
-        const e0 = f64x2.sub(v0, w0);
-        const e1 = f64x2.sub(v1, w1);
-        m0 = f64x2.pmax(m0, f64x2.abs(e0));
-        m1 = f64x2.pmax(m1, f64x2.abs(e1));
-        a1 = f64x2.add(a1, f64x2.mul(e0, e0));
-        b1 = f64x2.add(b1, f64x2.mul(e1, e1));
-        a2 = f64x2.add(a2, f64x2.mul(v0, v0));
-        b2 = f64x2.add(b2, f64x2.mul(v1, v1));
-        a3 = f64x2.add(a3, f64x2.mul(w0, w0));
-        b3 = f64x2.add(b3, f64x2.mul(w1, w1));
-        a4 = f64x2.add(a4, f64x2.mul(v0, w0));
-        b4 = f64x2.add(b4, f64x2.mul(v1, w1));
-      }
       v128.store(sums, a1);
       v128.store(sums, b1, 16);
       v128.store(sums, a2, 32);
@@ -234,6 +246,8 @@ export function errorSums(a: usize, b: usize, count: usize, sums: usize, out: us
       v128.store(sums, b4, 112);
       m0 = f64x2.pmax(m0, m1);
       largest = max(f64x2.extract_lane(m0, 0), f64x2.extract_lane(m0, 1));
+    } else {
+      q = p;
     }
     for (; q < stop; q += 4) {
       const x = <f64>load<f32>(q);

@@ -43,6 +43,7 @@ export interface PowerSums extends Range {
   readonly count: number;
   readonly nan: number;
   readonly zeros: number;
+  /** Smallest finite magnitude that is not 0; +Inf where there is none. */
   readonly absMin: number;
   readonly sum1: number;
   readonly sum2: number;

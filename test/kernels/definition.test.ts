@@ -107,6 +107,17 @@ describe.each(backends)('%s kernels', (_, kernels) => {
     expect(kernels.powerSums(values, 0.25).sum4).toBe(lanes[0]! + lanes[2]! + (lanes[1]! + lanes[3]!));
   });
 
+  test('the smallest magnitude of power sums is never that of a zero', () => {
+    const tail = Array.from({ length: 37 }, (__, i) => (i % 2 === 0 ? 0 : -0));
+    const of = (...values: number[]) => kernels.powerSums(Float32Array.from(values), 0);
+    expect(of(...tail)).toMatchObject({ min: 0, max: 0, zeros: 37, absMin: Infinity });
+    expect(of(0, -3, 2, -0, ...tail)).toMatchObject({ zeros: 39, absMin: 2 });
+    expect(of(Number.NaN, Infinity, 0, -(2 ** -149), ...tail)).toMatchObject({
+      zeros: 38,
+      absMin: 2 ** -149,
+    });
+  });
+
   test('empty arrays have the range (+Inf, −Inf) and no counts', () => {
     const empty = new Float32Array(0);
     expect(kernels.range(empty)).toEqual({ min: Infinity, max: -Infinity, nonFinite: 0 });

@@ -32,7 +32,7 @@ export function range(values: Float32Array): Range {
   return { min: min + 0, max: max + 0, nonFinite };
 }
 
-/** Counts, extremes and Σ(x−shift)^p for p = 1..4 over the finite values. `absMin` is the least |x|, zeros included. */
+/** Counts, extremes and Σ(x−shift)^p for p = 1..4 over the finite values. `absMin` is the least |x| but 0. */
 export function powerSums(values: Float32Array, shift: number): PowerSums {
   const lanes = new Float64Array(16);
   let min = Number.POSITIVE_INFINITY;
@@ -51,8 +51,8 @@ export function powerSums(values: Float32Array, shift: number): PowerSums {
     if (x < min) min = x;
     if (x > max) max = x;
     const absolute = Math.abs(x);
-    if (absolute < absMin) absMin = absolute;
-    if (x === 0) zeros++;
+    if (absolute === 0) zeros++;
+    else if (absolute < absMin) absMin = absolute;
     const lane = i & 3;
     const d = x - shift;
     const d2 = d * d;

@@ -101,7 +101,7 @@ export class StatisticsAccumulator {
     if (finite === 0) return;
     this.#min = Math.min(this.#min, sums.min);
     this.#max = Math.max(this.#max, sums.max);
-    this.#absmin = Math.min(this.#absmin, smallestMagnitude(values, sums.absMin, sums.zeros));
+    this.#absmin = Math.min(this.#absmin, sums.absMin);
     this.#moments = combineMoments(this.#moments, momentsFromSums(finite, shift, sums));
     this.#histogram.add(values, sums.min, sums.max);
   }
@@ -166,15 +166,4 @@ function roughMean(values: Float32Array): number {
     }
   }
   return seen === 0 ? 0 : Math.fround(sum / seen);
-}
-
-/** The kernels' smallest magnitude, unless that is a zero. */
-function smallestMagnitude(values: Float32Array, absMin: number, zeros: number): number {
-  if (zeros === 0 || absMin > 0) return absMin;
-  let smallest = Number.POSITIVE_INFINITY;
-  for (const value of values) {
-    const magnitude = Math.abs(value);
-    if (magnitude > 0 && magnitude < smallest) smallest = magnitude;
-  }
-  return smallest;
 }
