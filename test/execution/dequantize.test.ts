@@ -8,7 +8,7 @@ import { executeFiles } from '../../src/execution/execute.ts';
 import { createMemorySink } from '../../src/io/memory-sink.ts';
 import { selectKernels } from '../../src/kernels/index.ts';
 import type { DequantizeOperation } from '../../src/numerics/dequantize-operation.ts';
-import type { Operation, PartRole } from '../../src/numerics/operation.ts';
+import { type Operation, type PartRole, qdqMatrices } from '../../src/numerics/operation.ts';
 import { runInMemory, weightBytes } from './run.ts';
 
 const kernels = await selectKernels();
@@ -32,12 +32,12 @@ function inverse(operation: Operation): DequantizeOperation {
     case 'affine':
       return { ...operation, zeroPoint: true, to };
     case 'qdq-block': {
-      const { rows, columns, transposed } = operation;
+      const { rows, columns, transposed, stored } = operation;
       return {
         kind: 'affine',
-        shape: transposed ? [columns, rows] : [rows, columns],
+        shape: stored?.shape ?? (transposed ? [columns, rows] : [rows, columns]),
         type: operation.type,
-        axis: transposed ? 1 : 0,
+        axis: stored?.axis ?? (transposed ? 1 : 0),
         blockSize: operation.blockSize,
         scaleType: operation.scaleType,
         zeroPoint: operation.type.startsWith('u'),
@@ -94,6 +94,23 @@ const operations: fc.Arbitrary<Operation> = fc.oneof(
     blockSize,
     scaleType,
   }),
+  // Filters of a convolution: blocks along the input channels.
+  fc
+    .record({
+      kind: fc.constant('qdq-block' as const),
+      from: fc.constant('f32' as const),
+      filters: fc.integer({ min: 1, max: 12 }),
+      rows: fc.integer({ min: 1, max: 40 }),
+      columns: fc.integer({ min: 1, max: 9 }),
+      transposed: fc.constant(false),
+      type: fc.constantFrom('int4' as const, 'uint4' as const, 'uint8' as const, 'uint2' as const),
+      blockSize,
+      scaleType,
+    })
+    .map(({ filters, ...rest }) => ({
+      ...rest,
+      stored: { shape: [filters, rest.rows, rest.columns], axis: 1 },
+    })),
   fc.record({
     kind: fc.constant('affine' as const),
     from: fc.constant('f32' as const),
@@ -114,8 +131,11 @@ const operations: fc.Arbitrary<Operation> = fc.oneof(
   }),
 );
 
-const elements = (operation: Operation): number =>
-  'shape' in operation ? operation.shape.reduce((a, b) => a * b, 1) : operation.rows * operation.columns;
+const elements = (operation: Operation): number => {
+  if ('shape' in operation) return operation.shape.reduce((a, b) => a * b, 1);
+  const matrices = operation.kind === 'qdq-block' ? qdqMatrices(operation) : 1;
+  return matrices * operation.rows * operation.columns;
+};
 
 type Sources = Partial<Record<PartRole, { kind: 'inline'; bytes: Uint8Array }>>;
 

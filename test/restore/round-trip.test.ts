@@ -12,9 +12,9 @@ import { allGraphs } from '../../src/formats/onnx/graph.ts';
 import { openOnnx } from '../../src/formats/onnx/model.ts';
 import { MODE_NAMES } from '../../src/planning/presets.ts';
 import type { Recipe, Scheme } from '../../src/planning/recipe.ts';
-import { withFolder, writeModel } from '../formats/build-onnx.ts';
+import { floats, graph, model, node, value, withFolder, writeModel } from '../formats/build-onnx.ts';
 import { maxAbs, worstCosine } from '../models/engine.ts';
-import { everyOperator, identityAnswers, productModel, tokenAnswers } from './networks.ts';
+import { everyOperator, identityAnswers, normals, productModel, tokenAnswers } from './networks.ts';
 
 async function quantized(file: string, to: string | Recipe): Promise<string> {
   const report = await compress(file, { to: [to], verify: false, threads: 1 });
@@ -130,6 +130,7 @@ const schemes: readonly [string, Scheme, string[]][] = [
   ['f8_e4m3fn per channel', { as: 'cast', type: 'f8_e4m3fn', scale: 'channel' }, ['Gemm', 'Conv', 'Gather']],
   ['uint8 per tensor', { as: 'qdq', type: 'uint8', granularity: 'tensor', blockSize: 0 }, ['Gather', 'LSTM']],
   ['uint4 blocks', { as: 'qdq', type: 'uint4', granularity: 'block', blockSize: 16 }, ['Gemm']],
+  ['uint4 blocks of filters', { as: 'qdq', type: 'uint4', granularity: 'block', blockSize: 32 }, ['Conv']],
   ['a 4-bit table', { as: 'gather-block', bits: 4, blockSize: 16, symmetric: true }, ['Gather']],
   ['an 8-bit table', { as: 'gather-block', bits: 8, blockSize: 32, symmetric: false }, ['Gather']],
   ['fp4 blocks', { as: 'bnb4', codebook: 'fp4', blockSize: 32 }, ['Gemm']],
@@ -154,6 +155,35 @@ test.each(schemes)('%s comes back from a recipe of its own', async (_, scheme, o
     expect(worstCosine(await tokenAnswers(small), await tokenAnswers(back))).toBeGreaterThan(least);
     const { weights } = await compareModels(small, back, { verify: false });
     expect(weights.filter(({ sqnr }) => sqnr !== Infinity)).toEqual([]);
+  });
+});
+
+test.each([
+  ['Conv', [5, 41, 3, 3]],
+  ['ConvTranspose', [41, 5, 3, 3]],
+] as const)('4-bit blocks of a %s come back in the layout of its filters', async (op, dims) => {
+  await withFolder(async (folder) => {
+    const filters = normals(5 * 41 * 9, 0.2);
+    const proto = model(
+      graph({
+        nodes: [node(op, ['x', 'w'], ['y'])],
+        initializers: [floats('w', [...dims], filters)],
+        inputs: [value('x', 'f32', [1, 41, 6, 6])],
+        outputs: [value('y', 'f32', [1, 5, 'h', 'w'])],
+      }),
+    );
+    const original = await writeModel(folder, proto);
+    const rules = [
+      { match: {}, scheme: { as: 'qdq', type: 'int4', granularity: 'block', blockSize: 16 } as const },
+    ];
+    const small = await quantized(original, { name: 'own', rules });
+    const { files } = await dequantizeModel(small, { threads: 1 });
+    const back = files[0]?.path ?? '';
+    expect(await anatomy(back)).toEqual({ operators: new Set([op]), types: new Set(['f32']) });
+    const [same] = (await compareModels(small, back, { verify: false })).weights;
+    expect(same).toMatchObject({ name: 'w', sqnr: Infinity });
+    const [lost] = (await compareModels(original, back, { verify: false })).weights;
+    expect(lost?.sqnr).toBeGreaterThan(18);
   });
 });
 
