@@ -26,7 +26,7 @@ import { finishRewrite } from '../formats/onnx/rewrite/finish.ts';
 import { convertToHalf } from '../formats/onnx/rewrite/fp16.ts';
 import { raiseOpset, raiseProblem } from '../formats/onnx/rewrite/opset-raise.ts';
 import { qdqOpset } from '../formats/onnx/rewrite/qdq.ts';
-import { type ResolvedUse, resolveUses } from '../formats/onnx/rewrite/uses.ts';
+import { type ResolvedUse, resolveUses, spellPermutations } from '../formats/onnx/rewrite/uses.ts';
 import type { Task } from '../numerics/task.ts';
 import {
   applyDecision,
@@ -141,6 +141,7 @@ async function build(
   const chains = new Set<NodeProto>();
   for (const decision of active) {
     applyDecision(context, decision, decide);
+    if (decision.scheme.as === 'qdq') spellPermutations(decision.uses, decision.weight.shape.length);
     for (const use of decision.uses) for (const node of use.chain) chains.add(node);
   }
   finishRewrite(

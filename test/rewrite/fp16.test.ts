@@ -46,6 +46,21 @@ describe('fp16', () => {
     expect(cosine).toBeGreaterThan(0.99999);
   });
 
+  test('a constant that is itself an output stays f32, whatever its size', async () => {
+    for (const rows of [8, 64]) {
+      const proto = model(
+        graph({
+          nodes: [node('MatMul', ['x', 'w'], ['t']), node('MatMul', ['t', 'v'], ['y'])],
+          initializers: [weight('w', [rows, 24]), weight('v', [24, 7])],
+          inputs: [value('x', 'f32', [3, rows])],
+          outputs: [value('w', 'f32', [rows, 24]), value('y', 'f32', [3, 7])],
+        }),
+      );
+      const { cosine } = await compare(proto, fp16, { x: feed([3, rows]) });
+      expect(cosine).toBe(1);
+    }
+  });
+
   test('keepIoTypes false makes inputs and outputs f16', async () => {
     const { planned } = await plan(product(), { ...fp16, fp16: { keepIoTypes: false } });
     expect(operators(planned.proto)).toEqual(['MatMul', 'Add']);

@@ -117,6 +117,15 @@ describe('MatMulNBits', () => {
     expect(cosine).toBeGreaterThan(0.98);
   });
 
+  test('a vector against a weight with unit dimensions gives one dimension less', async () => {
+    const proto = product({ w: weight('w', [1, 1, 64, 40]), x: [64], y: [1, 1, 40] });
+    const x = feed([64]);
+    const { planned, cosine } = await compare(proto, recipeFor(q4), { x });
+    expect(operators(planned.proto)).toEqual(['Expand', 'MatMulNBits']);
+    expect(planned.proto.graph?.initializer.find((t) => t.name === 'y_rank_shape')?.dims).toEqual([3]);
+    expect(cosine).toBeGreaterThan(0.98);
+  });
+
   test('batched weights stay, with a reason', async () => {
     const proto = product({ w: weight('w', [2, 64, 40]), x: [2, 'n', 64], y: [2, 'n', 40] });
     await expect(plan(proto, recipeFor(q4))).rejects.toHaveProperty(

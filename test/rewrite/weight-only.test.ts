@@ -55,6 +55,43 @@ describe('DequantizeLinear in front of any operator', () => {
     }
   }
 
+  // onnxruntime 1.30 aborts the process on DequantizeLinear (with an axis) → Transpose (without perm).
+  test('a Transpose behind a dequantized weight has its axes spelled out', async () => {
+    const matrix = model(
+      graph({
+        nodes: [
+          node('Identity', ['w'], ['i']),
+          node('Transpose', ['i'], ['t']),
+          node('MatMul', ['x', 't'], ['y']),
+        ],
+        initializers: [weight('w', [48, 64])],
+        inputs: [value('x', 'f32', [3, 64])],
+        outputs: [value('y', 'f32', [3, 48])],
+      }),
+    );
+    const filter = model(
+      graph({
+        nodes: [node('Transpose', ['w'], ['t']), node('Conv', ['x', 't'], ['y'])],
+        initializers: [weight('w', [5, 16, 24])],
+        inputs: [value('x', 'f32', [2, 16, 20])],
+        outputs: [value('y', 'f32', [2, 24, 16])],
+      }),
+    );
+    const recipe = recipeFor(qdq('int8', 'channel'), {
+      rules: [{ match: { tensor: 'w' }, scheme: qdq('int8', 'channel') }],
+    });
+    for (const [proto, x, perm] of [
+      [matrix, feed([3, 64]), [1n, 0n]],
+      [filter, feed([2, 16, 20]), [2n, 1n, 0n]],
+    ] as const) {
+      const { planned } = await plan(proto, recipe);
+      const turn = planned.proto.graph?.node.find(({ opType }) => opType === 'Transpose');
+      expect(turn?.attribute.map(({ name, ints }) => [name, ints])).toEqual([['perm', perm]]);
+      const { cosine } = await compare(proto, recipe, { x });
+      expect(cosine).toBeGreaterThan(0.999);
+    }
+  });
+
   test('scales follow the output channels of each operator', async () => {
     const { planned } = await plan(net(17), recipeFor(qdq('int8', 'channel')));
     expect(planned.tasks.map(({ operation }) => 'axis' in operation && operation.axis)).toEqual([0, 1, 1]);

@@ -12,6 +12,7 @@ import type { TensorBytes } from '../../layout.ts';
 import { minimumIr } from '../data-types.ts';
 import type { GraphProto, ModelProto, NodeProto, TensorProto } from '../messages.ts';
 import { uniqueName, type Weight } from '../model.ts';
+import { inferRanks, type Ranks } from '../types-rank.ts';
 import { makeCast, pendingTensor } from './build.ts';
 import { type GraphIndex, indexGraph, subgraphs } from './uses.ts';
 
@@ -30,6 +31,8 @@ export interface RewriteContext {
   readonly index: GraphIndex;
   readonly tasks: Task<TensorBytes>[];
   readonly notes: Set<string>;
+  /** Dimensions of a value before the rewrite, where the graph tells. */
+  rankOf(graph: GraphProto, name: string): number | undefined;
   /** A name that nothing in the model has: `base`, or `base_1`, … */
   uniqueName(base: string): string;
   /** Promises the parts of `operation` as initializers beside `weight`; a second demand for the same gives the same. */
@@ -86,6 +89,7 @@ export function createContext(
   const dropped = new Set<TensorProto>();
   const domains = new Set<string>();
   let ir = 0;
+  let ranks: Ranks | undefined;
 
   const addTask = (weight: Weight, operation: Operation, names: PartNames): PartTensors => {
     const key = `${weight.key}\n${JSON.stringify(operation)}`;
@@ -170,6 +174,10 @@ export function createContext(
       if (task === undefined || !('scaleType' in task.operation)) return false;
       tasks[id] = { ...task, operation: { ...task.operation, scaleType: 'f16' } };
       return true;
+    },
+    rankOf: (graph, name) => {
+      ranks ??= inferRanks(proto);
+      return ranks.rankOf(graph, name);
     },
     uniqueName: allocate,
     addTask,

@@ -155,12 +155,13 @@ function fixPrecision(state: State, graph: GraphProto, isMain: boolean): void {
     const name = tensor.name ?? '';
     if (dtypeOfNumber(tensor.dataType) !== 'f32') continue;
     const wants = wantedPrecisions(state, graph, name);
-    const onlyBlocked = wants.has('f32') && !wants.has('f16');
+    // A constant that is itself an output has no node behind which its type could be changed back.
+    const handedOut = isMain && state.keepIoTypes && state.index.isOutput(graph, name);
+    const onlyBlocked = (wants.has('f32') && !wants.has('f16')) || (handedOut && large(tensor));
     const both = wants.has('f32') && wants.has('f16');
-    const large = (elementCount(tensor.dims) ?? 0) > SMALL || tensor.rawData?.kind === 'pending';
     if (onlyBlocked) {
       own.set(name, 'f32');
-    } else if (both && !large) {
+    } else if (both && !large(tensor)) {
       own.set(name, 'f32');
       const half = state.context.uniqueName(`${name}_f16`);
       setOf(state.casts, graph).set(name, half);
@@ -178,6 +179,10 @@ function fixPrecision(state: State, graph: GraphProto, isMain: boolean): void {
       if (state.isFloat(graph, name)) own.set(name, blocked ? 'f32' : 'f16');
     }
   }
+}
+
+function large(tensor: TensorProto): boolean {
+  return (elementCount(tensor.dims) ?? 0) > SMALL || tensor.rawData?.kind === 'pending';
 }
 
 /** Precisions in which the readers of a value want it. */

@@ -3,7 +3,8 @@
  * A·B into a name; this keeps rank and bias.
  *
  * Gemm (transA = 0, alpha = beta = 1): product, then Add of C. MatMul with unit leading dimensions in the weight: the result has at
- * least the weight's rank, which an Expand of the activation by ones gives without moving an element (opset ≥ 8).
+ * least the weight's rank, which an Expand of the activation by ones gives without moving an element (opset ≥ 8); for a
+ * vector, whose own dimension is dropped again, one less.
  */
 
 import type { NodeProto } from '../messages.ts';
@@ -23,6 +24,7 @@ export function replaceProduct(
   make: MakeProduct,
 ): void {
   const { node } = use;
+  const matrixDims = context.rankOf(use.graph, node.input[0] ?? '') === 1 ? 1 : 2;
   context.replaceNode(node, (emit) => {
     const nodes: NodeProto[] = [];
     const output = node.output[0] ?? '';
@@ -31,7 +33,7 @@ export function replaceProduct(
     if (view.unitDims > 0) {
       const ones = int64Tensor(
         context.uniqueName(`${output}_rank_shape`),
-        Array.from({ length: view.unitDims + 2 }, () => 1),
+        Array.from({ length: view.unitDims + matrixDims }, () => 1),
       );
       context.addInitializer(emit.graph, ones);
       const ranked = context.uniqueName(`${a}_rank`);

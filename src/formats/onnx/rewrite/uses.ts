@@ -11,7 +11,7 @@ import { dtypeOfNumber } from '../data-types.ts';
 import { subgraphsOf } from '../graph.ts';
 import type { GraphProto, ModelProto, NodeProto } from '../messages.ts';
 import type { Weight } from '../model.ts';
-import { isDefaultDomain, readInt, readInts } from './build.ts';
+import { intsAttribute, isDefaultDomain, readInt, readInts } from './build.ts';
 
 export type UseRole =
   /** B of A·B (`transposed`: the stored matrix is [N, K]). */
@@ -160,6 +160,22 @@ function isMatrixTranspose(node: NodeProto, rank: number): boolean {
   if (rank !== 2) return false;
   const perm = readInts(node, 'perm');
   return perm === undefined || (perm[0] === 1 && perm[1] === 0);
+}
+
+/**
+ * Writes down the axes of the `Transpose` nodes through which `uses` read a weight of `rank` dimensions, where they are left to
+ * the default: onnxruntime's transpose optimizer (1.30) aborts the whole process on a DequantizeLinear with an axis in
+ * front of a Transpose without `perm`.
+ */
+export function spellPermutations(uses: readonly ResolvedUse[], rank: number): void {
+  for (const { node, chain } of uses) {
+    for (const step of [...chain, node]) {
+      if (step.opType !== 'Transpose' || !isDefaultDomain(step) || readInts(step, 'perm') !== undefined)
+        continue;
+      const reversed = Array.from({ length: rank }, (_, axis) => rank - 1 - axis);
+      step.attribute = [...step.attribute, intsAttribute('perm', reversed)];
+    }
+  }
 }
 
 const MOVEMENT: ReadonlySet<string> = new Set([
