@@ -5,6 +5,7 @@ import { inspectModel } from '../compress/inspect.ts';
 import { formatShape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
 import {
+  counted,
   formatBytes,
   formatCount,
   formatPercent,
@@ -19,7 +20,7 @@ import { type Column, renderTable, type TableRow } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
 import { suitableModes } from './suitable-modes.ts';
-import { writeText } from './write-text.ts';
+import { checkText, writeText } from './write-text.ts';
 
 export interface InspectFlags {
   readonly stats: boolean;
@@ -43,6 +44,7 @@ export async function runInspect(context: Context, file: string, flags: InspectF
   if (flags.tensor !== undefined && !flags.stats) {
     throw new WhittleError('E_USAGE', '--tensor shows statistics, which --no-stats leaves out');
   }
+  if (flags.html !== undefined) await checkText(flags.html, 'page', [file]);
   const summary = await inspectModel(file, {
     statistics: flags.stats,
     tensors: flags.tensor,
@@ -55,7 +57,7 @@ export async function runInspect(context: Context, file: string, flags: InspectF
   const report = modelReport(summary, modes);
   if (flags.html !== undefined) {
     const { inspectPage } = await import('../report/html-inspect.ts');
-    await writeText(flags.html, inspectPage(report), [file]);
+    await writeText(flags.html, inspectPage(report), 'page', [file]);
   }
   if (context.json) {
     context.printJson({ ...summary, modes });
@@ -160,7 +162,7 @@ const COLUMNS_WITHOUT_STATISTICS: readonly Column[] = [
 
 function weightTable(report: ModelReport, flags: InspectFlags, context: Context): string {
   const { style, width } = context;
-  const title = `${style.bold(safeName(report.file))}  ${style.dim(`${formatBytes(report.bytes)}, ${formatCount(report.tensors.length)} weights`)}`;
+  const title = `${style.bold(safeName(report.file))}  ${style.dim(`${formatBytes(report.bytes)}, ${counted(report.tensors.length, 'weight')}`)}`;
   const sorted = sortTensors(report.tensors, flags.sort);
   const scalars = flags.all === true ? 0 : sorted.filter(isScalar).length;
   const listed = scalars > MAX_SCALARS ? sorted.filter((tensor) => !isScalar(tensor)) : sorted;
@@ -245,7 +247,7 @@ function footer(report: ModelReport, { style }: Context): string {
   const operators = computing.slice(0, 8).map(({ opType, count }) => `${safeName(opType)} ${count}`);
   if (computing.length > 8) operators.push(`${computing.length - 8} more kinds`);
   const lines: [string, string][] = [
-    ['total', `${formatCount(report.parameters)} parameters, ${formatBytes(report.weightBytes)} of weights`],
+    ['total', `${counted(report.parameters, 'parameter')}, ${formatBytes(report.weightBytes)} of weights`],
     [
       'operators',
       `${formatCount(computing.reduce((sum, { count }) => sum + count, 0))}: ${operators.join(', ')}`,

@@ -4,6 +4,8 @@
  */
 
 import { Command, Option } from 'commander';
+import { WhittleError } from '../errors.ts';
+import { nearest } from '../planning/suggest.ts';
 import type { Context, Streams } from './context.ts';
 import {
   inputOption,
@@ -49,7 +51,7 @@ export function createProgram(options: ProgramOptions): Command {
     )
     .version(options.version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help of a command')
+    .helpCommand(false)
     .optionsGroup('Everywhere:')
     .option('--json', 'print one JSON document on stdout, errors included')
     .option('-q, --quiet', 'no progress and no notes')
@@ -87,6 +89,7 @@ export function createProgram(options: ProgramOptions): Command {
   addCompare(program, options);
   addModes(program, options);
   addCompletion(program, options);
+  addHelp(program);
   return program;
 }
 
@@ -290,6 +293,30 @@ function addCompare(program: Command, options: ProgramOptions): void {
     async (context, [a = '', b = ''], flags: import('./compare.ts').CompareFlags) =>
       (await import('./compare.ts')).runCompare(context, a, b, flags),
   );
+}
+
+/** Our own, since the parser's answers to an unknown command with an error that has no text. */
+function addHelp(program: Command): void {
+  const command = program
+    .command('help')
+    .summary('show help of a command')
+    .description('Shows help of a command.')
+    .argument('[command]', 'command');
+  command.action((name: string | undefined) => {
+    if (name === undefined) return program.outputHelp();
+    const found = program.commands.find((one) => one.name() === name || one.aliases().includes(name));
+    if (found === undefined) throw unknownCommand(name, program);
+    return found.outputHelp();
+  });
+}
+
+function unknownCommand(name: string, program: Command): WhittleError {
+  const names = program.commands.flatMap((one) => [one.name(), ...one.aliases()]);
+  const close = nearest(name, names);
+  return new WhittleError('E_USAGE', `unknown command '${name}'`, {
+    expected: names.join(', '),
+    hint: close === undefined ? undefined : `Did you mean ${close}?`,
+  });
 }
 
 function addModes(program: Command, options: ProgramOptions): void {

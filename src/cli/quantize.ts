@@ -1,7 +1,7 @@
 /** `whittle quantize`: recipes from the flags, the run with its progress, and the table of what was gained and lost. */
 
 import { readdir, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { CompressionReport, CompressOptions, ModeResult, TargetName } from '../compress/options.ts';
 import { compress } from '../compress.ts';
 import { WhittleError } from '../errors.ts';
@@ -24,7 +24,7 @@ import { describeFailure } from './failure.ts';
 import { planText } from './plan-text.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
 import { type RecipeFlags, recipesOf } from './recipes.ts';
-import { writeText } from './write-text.ts';
+import { checkText, writeText } from './write-text.ts';
 
 export interface QuantizeFlags extends RecipeFlags, ProofFlags {
   readonly target?: readonly string[] | undefined;
@@ -60,6 +60,7 @@ export async function runQuantize(
       '--min-cosine needs the proof, which --no-verify or --dry-run leaves out',
     );
   }
+  await checkExtras(input, flags);
   const options: CompressOptions = {
     to,
     output: flags.output,
@@ -115,6 +116,24 @@ function targetNames(names: readonly string[]): TargetName[] {
   );
 }
 
+/** Report and plan must be writable before the work begins: a run that did all of it should not end with an error. */
+async function checkExtras(input: string, { html, savePlan, dryRun }: QuantizeFlags): Promise<void> {
+  if (html !== undefined && dryRun === true) {
+    throw new WhittleError(
+      'E_USAGE',
+      '--html reports on files that were written, which --dry-run leaves out',
+      {
+        hint: 'Use --save-plan, or --json.',
+      },
+    );
+  }
+  if (html !== undefined && savePlan !== undefined && resolve(html) === resolve(savePlan)) {
+    throw new WhittleError('E_USAGE', '--html and --save-plan name the same file', { file: html });
+  }
+  if (html !== undefined) await checkText(html, 'page', [input]);
+  if (savePlan !== undefined) await checkText(savePlan, 'plan', [input]);
+}
+
 async function writeExtras(
   context: Context,
   input: string,
@@ -127,13 +146,14 @@ async function writeExtras(
     await writeText(
       flags.savePlan,
       `${JSON.stringify(plans.length === 1 ? plans[0] : plans, null, 2)}\n`,
+      'plan',
       inputs,
     );
     context.say(`Plan: ${flags.savePlan}`);
   }
-  if (flags.html !== undefined && flags.dryRun !== true) {
+  if (flags.html !== undefined) {
     const { quantizePage } = await import('../report/html-quantize.ts');
-    await writeText(flags.html, quantizePage(compressionView(input, report)), inputs);
+    await writeText(flags.html, quantizePage(compressionView(input, report)), 'page', inputs);
   }
 }
 

@@ -58,8 +58,11 @@ export async function runCommandLine(words: readonly string[], settings: RunSett
 }
 
 function colorWord(words: readonly string[]): 'auto' | 'always' | 'never' {
-  if (words.includes('never') || words.includes('--color=never')) return 'never';
-  return words.includes('always') || words.includes('--color=always') ? 'always' : 'auto';
+  for (const [index, word] of words.entries()) {
+    const value = word === '--color' ? words[index + 1] : /^--color=(.*)$/.exec(word)?.[1];
+    if (value === 'always' || value === 'never') return value;
+  }
+  return 'auto';
 }
 
 /** The parser's message, its suggestion as the hint. */

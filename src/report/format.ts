@@ -17,6 +17,11 @@ export function formatRate(bytesPerSecond: number): string {
   return Number.isFinite(bytesPerSecond) ? `${formatBytes(bytesPerSecond)}/s` : '–';
 }
 
+/** 1 weight, 2 weights. */
+export function counted(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** 850 ms, 12.3 s, 4 min 05 s, 2 h 03 min. */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '–';

@@ -64,6 +64,7 @@ export function renderPage(title: string, body: string): string {
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
+<meta name="generator" content="whittle">
 <title>${escapeXml(title)}</title>
 <style>${STYLE}</style>
 </head>

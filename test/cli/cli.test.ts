@@ -311,6 +311,56 @@ describe('whittle', () => {
     });
   });
 
+  test('a report never replaces a file that is not one, and is refused before any work is done', async () => {
+    await withFolder(async (folder) => {
+      const file = await smallModel(folder);
+      const data = join(folder, 'model.onnx_data');
+      await writeFile(data, 'weights of another model');
+      const before = await readdir(folder);
+      for (const words of [
+        ['inspect', file, '--html', data],
+        ['quantize', file, '--to', 'q4', '--html', data],
+        ['quantize', file, '--to', 'q4', '--save-plan', data],
+      ]) {
+        const outcome = await run(words);
+        expect(outcome.stderr).toContain('E_OUTPUT_EXISTS');
+        expect(outcome.code).toBe(2);
+      }
+      for (const html of [file, join(folder, 'absent', 'page.html'), folder]) {
+        const outcome = await run(['quantize', file, '--to', 'q4', '--html', html]);
+        expect(outcome.stderr).toMatch(/E_OUTPUT_IS_INPUT|E_NOT_FOUND|E_USAGE/);
+        expect(outcome.stderr).not.toContain('.partial');
+      }
+      const both = join(folder, 'both');
+      expect((await run(['quantize', file, '--to', 'q4', '--html', both, '--save-plan', both])).code).toBe(2);
+      expect((await run(['quantize', file, '--to', 'q4', '--html', both, '--dry-run'])).code).toBe(2);
+      expect(await readdir(folder)).toEqual(before);
+      expect(await readFile(data, 'utf8')).toBe('weights of another model');
+    });
+  });
+
+  test('an earlier report and an earlier plan are replaced', async () => {
+    await withFolder(async (folder) => {
+      const file = await smallModel(folder);
+      const html = join(folder, 'page.html');
+      const plan = join(folder, 'plan.json');
+      for (const modes of ['q4', 'q4,fp16']) {
+        const words = ['quantize', file, '--to', modes, '--html', html, '--save-plan', plan, '--force'];
+        expect(await run([...words, '--no-verify'])).toMatchObject({ code: 0 });
+        expect(JSON.parse(await readFile(plan, 'utf8'))).toMatchObject(modes === 'q4' ? {} : [{}, {}]);
+        expect(await readFile(html, 'utf8')).toContain(modes === 'q4' ? 'q4' : 'fp16');
+      }
+    });
+  });
+
+  test('help of a command, and of one that is mistyped', async () => {
+    expect((await run(['help', 'quantize'])).stdout).toBe((await run(['quantize', '--help'])).stdout);
+    expect((await run(['help'])).stdout).toBe((await run(['--help'])).stdout);
+    const outcome = await run(['help', 'quantise']);
+    expect(outcome.code).toBe(2);
+    expect(outcome.stderr).toMatch(/^E_USAGE: unknown command 'quantise'\n[\s\S]*Did you mean quantize\?\n$/);
+  });
+
   test('modes lists every mode with bits and where it runs', async () => {
     const { code, stdout } = await run(['modes', '--json']);
     expect(code).toBe(0);
@@ -332,6 +382,13 @@ describe('whittle', () => {
       ]),
     );
     expect((await run(['modes'])).stdout).toMatch(/q4\s+4\s+_q4\s+MatMulNBits/);
+  });
+
+  test('colour: words of other options do not turn it on or off', async () => {
+    const quiet = await run(['quantize', 'absent.onnx', '--to', 'q4', '--external-data', 'always']);
+    expect(quiet.stderr).not.toContain('\u001b');
+    const words = ['quantize', 'absent.onnx', '--to', 'q4', '--external-data', 'never', '--color', 'always'];
+    expect((await run(words)).stderr).toContain('\u001b');
   });
 
   test('colour: none in a pipe, some with --color always', async () => {
