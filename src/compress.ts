@@ -117,6 +117,11 @@ async function runModes(
           planned.map(({ output }, i) => ({ mode: output.recipe.name, path: paths[i]?.[0] ?? '' })),
         ),
     }),
+  }).catch((error: unknown) => {
+    // A tensor's error that names no file is one of the model's.
+    throw isWhittleError(error) && error.details.tensor !== undefined
+      ? error.with({ file: model.file })
+      : error;
   });
   return planned.map((mode, index) => describe(model, mode, inputBytes, execution.sets[index], prover));
 }

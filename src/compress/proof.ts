@@ -85,7 +85,7 @@ export async function createProver(
         if (reference === undefined) await loads(path, proofOptions);
         else proofs.set(mode, verification(await proveAgainst(reference, path, proofOptions)));
       } catch (error) {
-        throw failure(error, mode, model.file);
+        throw failure(error, mode, model.file, reference !== undefined);
       }
     }
   });
@@ -103,7 +103,7 @@ function verification(proof: Proof): Verification {
   };
 }
 
-function failure(error: unknown, mode: string, file: string): unknown {
+function failure(error: unknown, mode: string, file: string, originalRuns: boolean): unknown {
   if (!(error instanceof WhittleError) || error.code === 'E_ABORTED') return error;
   const { found, expected, tensor, cause } = error.details;
   return new WhittleError('E_VERIFICATION', `the ${mode} result did not pass the proof: ${error.message}`, {
@@ -111,7 +111,9 @@ function failure(error: unknown, mode: string, file: string): unknown {
     tensor,
     expected,
     found,
-    hint: 'Nothing was written. Leave this mode out, exclude the layers that do not bear it (--exclude), or write it unproved (--no-verify).',
+    hint: originalRuns
+      ? 'Nothing was written. Leave this mode out, exclude the layers that do not bear it (--exclude), or write it unproved (--no-verify).'
+      : 'Nothing was written. The runtime does not run the original either (an operator it lacks?): --no-verify writes the result unproved.',
     cause,
   });
 }
