@@ -298,7 +298,12 @@ function addNotes(
       'accuracy_level 4: on node the activations of MatMulNBits are rounded to int8 (about 0.5 % relative error, many times faster); web computes exactly.',
     );
   }
-  const blocked = decisions.some(({ scheme }) => scheme.as === 'qdq' && scheme.granularity === 'block');
+  const blocked = decisions.some(
+    ({ scheme, uses }) =>
+      scheme.as === 'qdq' &&
+      scheme.granularity === 'block' &&
+      uses.some(({ node }) => node.opType === 'MatMul' || node.opType === 'Gemm'),
+  );
   if (blocked && targets.some(({ name }) => name !== 'onnxruntime-web')) {
     context.notes.add(
       'Blocked DequantizeLinear before MatMul is fused on node with accuracy level 4; session config session.qdq_matmulnbits_accuracy_level=0 keeps it exact.',
