@@ -17,7 +17,7 @@ import { groupByLayer, nameInLayer } from '../report/groups.ts';
 import type { ModelReport, ModeSuitability, TensorReport } from '../report/model-report.ts';
 import { rebin, sparkline } from '../report/sparkline.ts';
 import { type Column, renderTable, type TableRow } from '../report/table.ts';
-import { safeName } from '../report/text.ts';
+import { safeName, wrapText } from '../report/text.ts';
 import type { Context } from './context.ts';
 import { suitableModes } from './suitable-modes.ts';
 import { checkText, writeText } from './write-text.ts';
@@ -242,7 +242,10 @@ function sortTensors(tensors: readonly TensorReport[], by: InspectFlags['sort'])
   return [...tensors].sort((a, b) => figure(b) - figure(a));
 }
 
-function footer(report: ModelReport, { style }: Context): string {
+/** Columns of the words before the facts below the table. */
+const KEY_WIDTH = 10;
+
+function footer(report: ModelReport, { style, width }: Context): string {
   const computing = report.operators.filter(({ opType }) => opType !== 'Constant');
   const operators = computing.slice(0, 8).map(({ opType, count }) => `${safeName(opType)} ${count}`);
   if (computing.length > 8) operators.push(`${computing.length - 8} more kinds`);
@@ -275,7 +278,13 @@ function footer(report: ModelReport, { style }: Context): string {
   const unfit = report.modes.filter(({ suits }) => !suits).map(({ mode }) => mode);
   if (unfit.length > 0) lines.push(['unsuited', unfit.join(', ')]);
   for (const note of report.notes) lines.push(['note', safeName(note)]);
-  return lines.map(([key, text]) => `${style.dim(key.padEnd(10))}${text}`).join('\n');
+  return lines
+    .flatMap(([key, text]) => {
+      // Below that, nothing reads well.
+      const parts = width === undefined ? [text] : wrapText(text, Math.max(20, width - KEY_WIDTH));
+      return parts.map((part, i) => `${style.dim((i === 0 ? key : '').padEnd(KEY_WIDTH))}${part}`);
+    })
+    .join('\n');
 }
 
 function tensorInFull(tensor: TensorReport, { style }: Context): string {

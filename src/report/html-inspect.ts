@@ -30,7 +30,7 @@ export function inspectPage(report: ModelReport): string {
       ],
       [formatShortCount(report.parameters), 'parameters'],
       [formatCount(report.tensors.length), 'weight tensors'],
-      [formatCount(report.nodes), 'operators'],
+      [formatCount(computingNodes(report)), 'operators'],
       [report.opsets.map(({ version }) => version).join(' / ') || '–', 'opset'],
     ]),
     modes(report),
@@ -79,9 +79,25 @@ function modes(report: ModelReport): string {
   ];
   return (
     `<h2>What the modes would make of it</h2><div class="card">${barsSvg('size by mode', bars)}` +
-    noteList(unfit.map(({ mode, reason }) => `${mode}: ${reason ?? 'does not suit this model'}`)) +
+    noteList(reasons(unfit)) +
     '</div>'
   );
+}
+
+/** One line for each reason, since modes of one family usually share theirs. */
+function reasons(unfit: ModelReport['modes']): string[] {
+  const modesOf = new Map<string, string[]>();
+  for (const { mode, reason } of unfit) {
+    // The reason begins with the mode, which the line names anyway.
+    const own = reason?.replace(`${mode} would change`, 'would change') ?? 'does not suit this model';
+    modesOf.set(own, [...(modesOf.get(own) ?? []), mode]);
+  }
+  return [...modesOf].map(([reason, modes]) => `${modes.join(', ')}: ${reason}`);
+}
+
+/** Constant nodes hold data and compute nothing. */
+function computingNodes({ operators }: ModelReport): number {
+  return operators.reduce((sum, { opType, count }) => sum + (opType === 'Constant' ? 0 : count), 0);
 }
 
 function operators(report: ModelReport): string {

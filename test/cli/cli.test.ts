@@ -3,6 +3,7 @@
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { textWidth } from '../../src/report/text.ts';
 import { floats, linearModel, withFolder, writeModel } from '../formats/build-onnx.ts';
 import { type Outcome, run } from './run.ts';
 
@@ -146,6 +147,18 @@ describe('whittle', () => {
       expect(one.stdout).toContain('skewness');
       const none = await run(['inspect', file, '--tensor', 'zzz']);
       expect(none.code).toBe(2);
+    });
+  });
+
+  test('inspect keeps to the width of the terminal, table and facts', async () => {
+    await withFolder(async (folder) => {
+      const file = await smallModel(folder, 'm.onnx');
+      for (const columns of [60, 80, 120]) {
+        const { code, stdout } = await run(['inspect', file, '--color', 'never'], { columns });
+        expect(code).toBe(0);
+        const lines = stdout.split('\n').filter((line) => !line.includes(folder));
+        for (const line of lines) expect(textWidth(line), line).toBeLessThanOrEqual(columns);
+      }
     });
   });
 

@@ -117,6 +117,20 @@ describe('the HTML report', () => {
     expect(quantizePage(compressionView('m'))).toBe(quantizePage(compressionView('m')));
   });
 
+  test('modes that are unsuited for one reason share a line; data-only nodes count as no operators', () => {
+    const page = inspectPage({
+      ...modelReport('m'),
+      nodes: 9,
+      operators: [
+        { opType: 'Constant', count: 5 },
+        { opType: 'Conv', count: 4 },
+      ],
+      modes: ['q4', 'q2'].map((mode) => ({ mode, suits: false, reason: `${mode} would change nothing` })),
+    });
+    expect(page).toContain('q4, q2: would change nothing');
+    expect(page).toMatch(/>4<[\s\S]{0,60}operators/);
+  });
+
   test('holds up with nothing in it', () => {
     const empty = { ...modelReport('m'), tensors: [], modes: [], operators: [], notes: [], opsets: [] };
     expect(inspectPage(empty)).toContain('</html>');

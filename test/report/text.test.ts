@@ -1,6 +1,22 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { safeName, textWidth, truncateMiddle } from '../../src/report/text.ts';
+import { safeName, textWidth, truncateMiddle, wrapText } from '../../src/report/text.ts';
+
+describe('wrapText', () => {
+  test('no line is wider than asked unless it is one word, and no word is lost or moved', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.stringMatching(/^[a-z模👍]{1,12}$/u)),
+        fc.integer({ min: 1, max: 40 }),
+        (words, width) => {
+          const lines = wrapText(words.join(' '), width);
+          expect(lines.join(' ')).toBe(words.join(' '));
+          for (const line of lines) expect(textWidth(line) <= width || !line.includes(' ')).toBe(true);
+        },
+      ),
+    );
+  });
+});
 
 describe('textWidth', () => {
   test.each([
