@@ -13,6 +13,8 @@ import { isMode, MODE_NAMES, presetRecipe } from './presets.ts';
 import type { Match, Recipe, Rule, Scheme } from './recipe.ts';
 import { nearest } from './suggest.ts';
 
+export type { Match, Recipe, Rule, Scheme } from './recipe.ts';
+
 const MAX_TEXT = 1 << 20;
 const MAX_ALIASES = 50;
 const MAX_DEPTH = 20;
@@ -237,6 +239,8 @@ export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Reci
     );
   }
   let rules: Rule[] = recipe.rules.map((rule) => {
+    // What a mode does instead where its own form would spoil a weight stays as it is.
+    if (isFallback(rule)) return rule;
     const changed: Record<string, unknown> = { ...rule.scheme };
     const set = (key: string, value: unknown): void => {
       changed[key] = value;
@@ -257,10 +261,7 @@ export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Reci
     if (accuracyLevel !== undefined && 'accuracyLevel' in changed) set('accuracyLevel', accuracyLevel);
     const result = schemeSchema.safeParse(changed);
     if (!result.success) throw recipeError(result.error.issues[0], changed, `mode ${recipe.name}`, 'E_USAGE');
-    return {
-      match: opTypes === undefined ? rule.match : { ...rule.match, opType: opTypes },
-      scheme: result.data,
-    };
+    return { match: rule.match, scheme: result.data };
   });
   for (const [key, value] of Object.entries({ bits, blockSize, symmetric, accuracyLevel })) {
     if (value !== undefined && !touched.has(key)) {
@@ -269,7 +270,7 @@ export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Reci
       });
     }
   }
-  if (opTypes !== undefined) rules = distinctRules(rules);
+  if (opTypes !== undefined) rules = onlyOperators(rules, opTypes);
   if (embeddings === 4 || embeddings === 8) {
     const scheme = schemeSchema.parse({
       as: 'gather-block',
@@ -292,15 +293,26 @@ export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Reci
   return { ...recipe, rules, ...(excluded.length > 0 && { exclude: excluded }) };
 }
 
-/** With the operators replaced, later rules with the same match can never be reached. */
-function distinctRules(rules: readonly Rule[]): Rule[] {
-  const seen = new Set<string>();
-  return rules.filter((rule) => {
-    const key = JSON.stringify(rule.match);
-    if (seen.has(key)) return false;
-    seen.add(key);
-    return true;
+function isFallback({ match }: Rule): boolean {
+  return match.depthwise !== undefined || match.int8SqnrBelow !== undefined;
+}
+
+/** The rules for these operators alone; one that no rule speaks of takes the mode's first form. */
+function onlyOperators(rules: readonly Rule[], opTypes: readonly string[]): Rule[] {
+  const spoken = new Set<string>();
+  const narrowed = rules.flatMap((rule) => {
+    const own = rule.match.opType;
+    const known =
+      own === undefined
+        ? opTypes
+        : opTypes.filter((name) => (typeof own === 'string' ? own === name : own.includes(name)));
+    for (const name of known) spoken.add(name);
+    return known.length === 0 ? [] : [{ ...rule, match: { ...rule.match, opType: known } }];
   });
+  const main = rules.find((rule) => !isFallback(rule));
+  const others = opTypes.filter((name) => !spoken.has(name));
+  if (main === undefined || others.length === 0) return narrowed;
+  return [...narrowed, { ...main, match: { ...main.match, opType: others } }];
 }
 
 function list<T extends object>(value: T | readonly T[] | undefined): readonly T[] {

@@ -212,6 +212,24 @@ describe('overrides of the command line', () => {
     expect(recipe.rules[0]?.scheme).toMatchObject({ type: 'uint4' });
   });
 
+  test('operators narrow the rules; one that no rule speaks of takes the first form', () => {
+    const conv = applyOverrides(presetRecipe('int4-qdq'), { opTypes: ['Conv'] });
+    expect(conv.rules.every(({ match }) => match.opType?.toString() === 'Conv')).toBe(true);
+    expect(conv.rules[0]?.scheme).not.toMatchObject({ blockSize: 32 });
+    const gather = applyOverrides(presetRecipe('q4'), { opTypes: ['MatMul', 'Gather'] });
+    expect(gather.rules.map(({ match }) => match.opType)).toEqual([['MatMul'], ['Gather']]);
+    expect(gather.rules[1]?.scheme).toEqual(gather.rules[0]?.scheme);
+  });
+
+  test('bits leave alone what a mode does where its own form would spoil a weight', () => {
+    const guarded = (name: string, bits?: number) =>
+      applyOverrides(presetRecipe(name), { bits }).rules.filter(
+        ({ match }) => match.depthwise !== undefined || match.int8SqnrBelow !== undefined,
+      );
+    expect(guarded('int4-qdq').length).toBeGreaterThan(0);
+    expect(guarded('int4-qdq', 4)).toEqual(guarded('int4-qdq'));
+  });
+
   test('what a mode does not have cannot be set', () => {
     expect(failure(() => applyOverrides(presetRecipe('q8'), { bits: 4 }))).toMatchObject({ code: 'E_USAGE' });
     expect(failure(() => applyOverrides(presetRecipe('q4'), { bits: 5 }))).toMatchObject({
