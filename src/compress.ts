@@ -5,6 +5,7 @@
  */
 
 import { basename, dirname } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { CompressionReport, CompressOptions, ModeResult, SkippedMode } from './compress/options.ts';
 import { type PlannedOutput, resolveRequest } from './compress/outputs.ts';
 import { overallSqnr } from './compress/overall-error.ts';
@@ -38,6 +39,9 @@ export async function compress(input: string, options: CompressOptions): Promise
     try {
       const planned: PlannedMode[] = [];
       for (const output of outputs) {
+        // Planning never waits for anything: without a turn of the event loop a signal would not be heard.
+        await setImmediate();
+        if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
         const outcome = await planMode(model, output, options);
         if ('error' in outcome) skipped.push(outcome);
         else planned.push(outcome);

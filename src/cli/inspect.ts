@@ -32,6 +32,8 @@ export interface InspectFlags {
   readonly html?: string | undefined;
 }
 
+/** Trying every mode takes about 0.25 ms for each weight; no real model comes near. */
+const MAX_PLANNED_WEIGHTS = 20_000;
 const SPARK_WIDTH = 16;
 /** More single numbers than this are left out of the table. */
 const MAX_SCALARS = 4;
@@ -53,8 +55,12 @@ export async function runInspect(context: Context, file: string, flags: InspectF
   });
   context.progress.clear();
   const whole = flags.tensor === undefined;
-  const modes = whole ? await suitableModes(file, context.signal) : [];
-  const report = modelReport(summary, modes);
+  const tooMany = summary.tensors.length > MAX_PLANNED_WEIGHTS;
+  const modes = whole && !tooMany ? await suitableModes(file, context.signal) : [];
+  const inspected = modelReport(summary, modes);
+  const report = tooMany
+    ? { ...inspected, notes: [...inspected.notes, 'Modes were not tried: the model holds too many weights.'] }
+    : inspected;
   if (flags.html !== undefined) {
     const { inspectPage } = await import('../report/html-inspect.ts');
     await writeText(flags.html, inspectPage(report), 'page', [file]);

@@ -150,6 +150,20 @@ describe('whittle', () => {
     });
   });
 
+  test('inspect of a model with absurdly many weights leaves the modes out and says so', async () => {
+    await withFolder(async (folder) => {
+      const proto = linearModel(2, 2);
+      proto.graph!.initializer = [
+        floats('w', [2, 2], [1, 2, 3, 4]),
+        floats('b', [2], [0, 0]),
+        ...Array.from({ length: 20_001 }, (_, i) => floats(`n${i}`, [1], [i])),
+      ];
+      const { code, stdout } = await run(['inspect', await writeModel(folder, proto), '--no-stats']);
+      expect(code).toBe(0);
+      expect(stdout).toContain('Modes were not tried');
+    });
+  });
+
   test('inspect keeps to the width of the terminal, table and facts', async () => {
     await withFolder(async (folder) => {
       const file = await smallModel(folder, 'm.onnx');
