@@ -14,7 +14,7 @@ import { modelBytes } from './compress/size.ts';
 import { isWhittleError, WhittleError } from './errors.ts';
 import { type ExecutionReport, executeSets } from './execution/execute.ts';
 import { type OnnxModel, openOnnx } from './formats/onnx/model.ts';
-import { updateConfigFile } from './hub/index.ts';
+import { checkConfigFile, updateConfigFile } from './hub/index.ts';
 import { type Planned, planCompression } from './planning/plan-onnx.ts';
 import { presetRecipe } from './planning/presets.ts';
 
@@ -47,7 +47,10 @@ export async function compress(input: string, options: CompressOptions): Promise
         else planned.push(outcome);
       }
       if (planned.length === 0) continue;
-      if (options.dryRun !== true) await request.prepare();
+      if (options.dryRun !== true) {
+        await request.prepare();
+        if (request.folder !== undefined) await checkConfigFile(request.folder);
+      }
       results.push(...(await runModes(model, planned, options)));
     } finally {
       await model.close();

@@ -9,6 +9,15 @@ import { WhittleError } from '../errors.ts';
 import { updateConfig, type WrittenModel } from './config.ts';
 import type { ModelFolder } from './folder.ts';
 
+/** Throws now what `updateConfigFile` would throw after the work: a configuration that cannot be read or edited. */
+export async function checkConfigFile({ config }: Pick<ModelFolder, 'config'>): Promise<void> {
+  if (config === undefined) return;
+  const text = await readFile(config, 'utf8').catch((cause: unknown) => {
+    throw fileError(cause, 'The configuration cannot be read.', config);
+  });
+  updateConfig(text, { written: [{ name: 'model_check.onnx', dataFiles: 1 }], sessions: ['model'] }, config);
+}
+
 /**
  * Makes `transformers.js_config.use_external_data_format` true for the model files that were written. Answers whether the file
  * changed. A folder without config.json is left alone. E_NOT_A_MODEL (not JSON), E_ACCESS, E_NO_SPACE, E_IO.

@@ -4,7 +4,7 @@
  */
 
 export { claimedDataFiles, updateConfig, type WrittenModel } from './config.ts';
-export { updateConfigFile } from './config-file.ts';
+export { checkConfigFile, updateConfigFile } from './config-file.ts';
 export {
   type FolderOptions,
   findSessions,

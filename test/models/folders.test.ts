@@ -96,3 +96,13 @@ test('a folder without a session is refused with advice', async () => {
     code: 'E_NOT_A_MODEL',
   });
 });
+
+test('a config.json that cannot be edited ends the run before anything is written', async () => {
+  const folder = join(base, 'broken-config');
+  await writeTinyClassifier(folder);
+  await writeFile(join(folder, 'config.json'), '{bad json');
+  const before = await readdir(join(folder, 'onnx'));
+  const run = compress(folder, { to: ['q8'], threads: 1, verify: false, externalData: 'always' });
+  await expect(run).rejects.toMatchObject({ code: 'E_NOT_A_MODEL' });
+  expect(await readdir(join(folder, 'onnx'))).toEqual(before);
+});
