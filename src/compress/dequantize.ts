@@ -3,7 +3,7 @@
  * what quantizing lost does not come back. Weights stream from file to file, so memory does not grow with the model.
  */
 
-import { mkdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { basename, dirname, extname, join } from 'node:path';
 import type { RunOptions } from '../core/progress.ts';
@@ -12,7 +12,7 @@ import { executeFiles } from '../execution/execute.ts';
 import { layoutModel } from '../formats/onnx/layout.ts';
 import { openOnnx } from '../formats/onnx/model.ts';
 import { type RestoredWeight, restoreGraph } from '../formats/onnx/restore/restore.ts';
-import { diskError } from '../io/disk.ts';
+import { makeFolder } from '../io/folder.ts';
 import type { ValueDType } from '../numerics/dequantize-operation.ts';
 import { hasOnnxruntimeNode, onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import { modelBytes } from './size.ts';
@@ -84,9 +84,7 @@ export async function dequantizeModel(
     const size = files.reduce((sum, file) => sum + file.size, 0);
     const provable = options.verify ?? ((await hasOnnxruntimeNode()) && size * MEMORY_FACTOR < freemem());
     const unproved: string[] = [];
-    await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
-      throw diskError(error, 'make the output folder', { file: dirname(path) });
-    });
+    await makeFolder(dirname(path));
     const written = await executeFiles({
       files,
       tasks: [],

@@ -2,11 +2,12 @@
 
 import { type ExecuteOptions, executeFiles, type SetReport } from '../execution/execute.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
+import { makeFolder } from '../io/folder.ts';
 import type { Plan } from '../planning/plan.ts';
 import { rebuildPlan } from '../planning/plan-onnx.ts';
 
 export interface ExecutePlanOptions extends Omit<ExecuteOptions, 'prove' | 'inputs'> {
-  /** Folder of the files that the plan names. */
+  /** Folder of the files that the plan names; made where it is missing. */
   readonly directory: string;
   readonly force?: boolean | undefined;
 }
@@ -22,5 +23,6 @@ export async function executePlan(
 ): Promise<SetReport> {
   const { files, tasks } = await rebuildPlan(model, plan);
   const { directory, force, ...rest } = options;
+  await makeFolder(directory);
   return executeFiles({ ...rest, files, tasks, target: { directory, force }, inputs: [model.source] });
 }

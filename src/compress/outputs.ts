@@ -4,10 +4,11 @@
  * every session file of it, written to its own `onnx/` or to that of another folder.
  */
 
-import { copyFile, mkdir, readdir, stat } from 'node:fs/promises';
+import { copyFile, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { WhittleError } from '../errors.ts';
 import { findSessions, folderOfFile, type ModelFolder, outputName, planFolder } from '../hub/index.ts';
+import { makeFolder } from '../io/folder.ts';
 import type { Recipe } from '../planning/recipe.ts';
 
 export interface PlannedOutput {
@@ -64,7 +65,7 @@ async function folderRequest(
       })),
     ),
     async prepare() {
-      await mkdir(onnx, { recursive: true });
+      await makeFolder(onnx);
       if (elsewhere) await copyCompanions(folder.root, output);
     },
   };
@@ -97,7 +98,7 @@ async function fileRequest(
       sessions: await findSessions(home.root, { extraSuffixes }).catch(() => []),
     },
     async prepare() {
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder);
     },
   };
 }
