@@ -1,5 +1,5 @@
 /**
- * Blocks that run down the columns of a row-major tile, packed for MatMulNBits (onnx.md 3.1): rule nbits, whole blocks.
+ * Blocks that run down the columns of a row-major tile, packed for MatMulNBits (docs/onnx.md 3.1): rule nbits, whole blocks.
  *
  * Approach: a strip of 16 columns is one cache line of every row. Pass 1 finds the columns' ranges, four columns a
  * vector, and copies the strip to scratch, because rows that lie a power of two apart evict each other from the first

@@ -2,7 +2,7 @@
  * Limits of what a file may make whittle hold in memory, in one place, each with its reason. They bound memory on
  * hostile input; a real model that hits one can be opened with a larger value (`openOnnx(…, { limits })`).
  *
- * Source: reliability.md §5; measured sizes of published models (the largest graphs have about 10⁵ nodes).
+ * Source: docs/cli.md; measured sizes of published models (the largest graphs have about 10⁵ nodes).
  */
 
 export interface Limits {

@@ -1,5 +1,5 @@
 /**
- * Files that exist only when complete (reliability.md §3): everything goes to a temporary file beside the final one,
+ * Files that exist only when complete (docs/cli.md): everything goes to a temporary file beside the final one,
  * created exclusively; commit flushes it, renames it and flushes the folder; abort removes it. Several files of one output
  * are committed together, the model last, and rolled back together where a step fails.
  *

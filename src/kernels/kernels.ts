@@ -61,7 +61,7 @@ export interface ErrorSums {
   readonly dot: number;
 }
 
-/** How a block's scale and zero point follow from its values; see numerics/ and onnx.md 3.1–3.4. */
+/** How a block's scale and zero point follow from its values; see numerics/ and docs/onnx.md 3.1–3.4. */
 export type BlockRule =
   /** MatMulNBits: reciprocal of the stored scale, half away, zero point added before rounding. */
   | 'nbits'
@@ -105,7 +105,7 @@ export interface Kernels {
     options?: { readonly clip?: 'fp16' | undefined; readonly saturate?: boolean | undefined },
   ): void;
 
-  /** q = clamp(round(f32(x / scale)) + zeroPoint, low, high) (onnx.md 3.6: true division, zero point added after). */
+  /** q = clamp(round(f32(x / scale)) + zeroPoint, low, high) (docs/onnx.md 3.6: true division, zero point added after). */
   quantizeAffine(
     values: Float32Array,
     scale: number,
@@ -142,7 +142,7 @@ export interface Kernels {
    * blockSize except in a tensor's last tile. Codes are written unpacked-to-packed straight into MatMulNBits order:
    * column c's block j at `packed[c · packedStride + (firstBlock + j) · blockSize·bits/8]`; scale of it at
    * `scales[c · scaleStride + firstBlock + j]`; zero point CODE, unpacked, one byte, at the same index of `zeroPoints`.
-   * Returns the non-finite count. Ragged tails follow onnx.md 3.1 (slots in the last used byte); `packed` still holds the
+   * Returns the non-finite count. Ragged tails follow docs/onnx.md 3.1 (slots in the last used byte); `packed` still holds the
    * earlier blocks of the column then. `zeroPoints` may be empty when symmetric (here and below).
    */
   quantizeColumnBlocks(
@@ -184,7 +184,7 @@ export interface Kernels {
     zeroPoints: Uint8Array,
   ): number;
 
-  /** bitsandbytes 4-bit (onnx.md 3.3): contiguous values, blocks of blockSize, one code per byte, absmax per block. */
+  /** bitsandbytes 4-bit (docs/onnx.md 3.3): contiguous values, blocks of blockSize, one code per byte, absmax per block. */
   quantizeBnb4(
     values: Float32Array,
     blockSize: number,

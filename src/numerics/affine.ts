@@ -7,7 +7,7 @@
  *   floor           clamp(⌊x·T⌋ + B)             x̂ = (q − B + ½)·s (mid-point)       |x − x̂| ≤ s/2   (without ½: < s)
  *   sign-magnitude  clamp(sign(x)·⌊|x|·T⌋ + B)   x̂ = sign(q−B)·(|q−B| + ½)·s, 0 → 0  |x − x̂| < s
  *
- * x·T is computed as f32(x / s): one rounding, as QuantizeLinear does (onnx.md 3.6), and B is added after rounding.
+ * x·T is computed as f32(x / s): one rounding, as QuantizeLinear does (docs/onnx.md 3.6), and B is added after rounding.
  */
 
 import { f16BitsToF32, f32ToF16Bits } from '../core/floats.ts';

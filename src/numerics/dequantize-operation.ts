@@ -12,7 +12,7 @@ import type { Part, PartRole, ScaleDType } from './operation.ts';
 export type ValueDType = 'f32' | 'f16';
 
 /**
- * MatMulNBits (onnx.md 3.1): packed [N, kb, B·bits/8], scales [N, kb], zeroPoints packed [N, ⌈kb·bits/8⌉] or absent
+ * MatMulNBits (docs/onnx.md 3.1): packed [N, kb, B·bits/8], scales [N, kb], zeroPoints packed [N, ⌈kb·bits/8⌉] or absent
  * (2^(bits−1)). Writes W[K, N] row-major, or [N, K] with `transposed`.
  */
 export interface DequantizeMatMulNBits {
@@ -27,7 +27,7 @@ export interface DequantizeMatMulNBits {
   readonly to: ValueDType;
 }
 
-/** MatMulBnb4 (onnx.md 3.3): packed [⌈NK/2⌉] high nibble first, absmax [⌈NK/B⌉]. Writes W[K, N], or [N, K]. */
+/** MatMulBnb4 (docs/onnx.md 3.3): packed [⌈NK/2⌉] high nibble first, absmax [⌈NK/B⌉]. Writes W[K, N], or [N, K]. */
 export interface DequantizeBnb4 {
   readonly kind: 'bnb4';
   readonly rows: number;
@@ -59,7 +59,7 @@ export interface DequantizeAffine {
   readonly to: ValueDType;
 }
 
-/** GatherBlockQuantized (onnx.md 3.4): data, scales [rows, cb], zeroPoints as its storage has them. */
+/** GatherBlockQuantized (docs/onnx.md 3.4): data, scales [rows, cb], zeroPoints as its storage has them. */
 export interface DequantizeGatherBlock {
   readonly kind: 'gather-block';
   readonly rows: number;

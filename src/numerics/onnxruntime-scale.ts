@@ -1,5 +1,5 @@
 /**
- * Scale and zero point as onnxruntime's quantization tools compute them from an observed range (onnx.md 3.6 and 3.7):
+ * Scale and zero point as onnxruntime's quantization tools compute them from an observed range (docs/onnx.md 3.6 and 3.7):
  * the width of the range in f32, everything after it in f64, the scale rounded to the tensor's type last (the zero point
  * comes from the unrounded scale). Used for dynamic weights and static QDQ parameters alike.
  */

@@ -21,7 +21,7 @@ export interface CopyOperation {
 
 /**
  * Element by element to another type, ties to even. Part: data.
- * `clip`: 'fp16' moves finite magnitudes into [1e-7, 1e4] as float16.py does (onnx.md 1b); ±0 stay.
+ * `clip`: 'fp16' moves finite magnitudes into [1e-7, 1e4] as float16.py does (docs/onnx.md 1b); ±0 stay.
  * `saturate`: overflow gives the largest finite value (ONNX Cast) instead of Inf or NaN.
  */
 export interface ConvertOperation {
@@ -47,7 +47,7 @@ export interface ScaledConvertOperation {
 }
 
 /**
- * com.microsoft MatMulNBits (onnx.md 3.1). Parts: packed uint8 [N, kb, B·bits/8], scales [N, kb],
+ * com.microsoft MatMulNBits (docs/onnx.md 3.1). Parts: packed uint8 [N, kb, B·bits/8], scales [N, kb],
  * zeroPoints uint8 [N, ⌈kb·bits/8⌉] unless symmetric.
  */
 export interface MatMulNBitsOperation {
@@ -62,7 +62,7 @@ export interface MatMulNBitsOperation {
   readonly scaleType: ScaleDType;
 }
 
-/** com.microsoft MatMulBnb4 (onnx.md 3.3). Parts: packed uint8 [⌈NK/2⌉], absmax [⌈NK/B⌉]. */
+/** com.microsoft MatMulBnb4 (docs/onnx.md 3.3). Parts: packed uint8 [⌈NK/2⌉], absmax [⌈NK/B⌉]. */
 export interface Bnb4Operation {
   readonly kind: 'bnb4';
   readonly from: WeightDType;
@@ -75,7 +75,7 @@ export interface Bnb4Operation {
 }
 
 /**
- * Affine integers per tensor (`axis` null) or per index of `axis` (onnx.md 3.6). `permutation` stores the result
+ * Affine integers per tensor (`axis` null) or per index of `axis` (docs/onnx.md 3.6). `permutation` stores the result
  * transposed (as for numpy.transpose; `axis` counts in the source's order). Parts: data, scale, zeroPoint.
  */
 export interface AffineOperation {
@@ -91,7 +91,7 @@ export interface AffineOperation {
 }
 
 /**
- * Blocked DequantizeLinear weight (onnx.md 3.2): blocks of B along `axis` 0 of a stored [K, N] matrix or along
+ * Blocked DequantizeLinear weight (docs/onnx.md 3.2): blocks of B along `axis` 0 of a stored [K, N] matrix or along
  * axis 1 of a stored [N, K] one (`transposed`). int4/int8 are symmetric, uint4/uint8 asymmetric; int2/uint2 the same
  * rule with 2 bits. Parts: data (stored shape), scales and zeroPoints ([kb, N] or [N, kb]); no zeroPoints if symmetric.
  *
@@ -118,7 +118,7 @@ export function qdqMatrices({ transposed, stored }: QdqBlockOperation): number {
 }
 
 /**
- * com.microsoft GatherBlockQuantized (onnx.md 3.4): a table [rows, columns], blocks along the columns.
+ * com.microsoft GatherBlockQuantized (docs/onnx.md 3.4): a table [rows, columns], blocks along the columns.
  * storage 'typed': INT4 (symmetric) / UINT4 (asymmetric) tensors; 'uint8': packed bytes with the bits attribute
  * (bits 4 or 8; implicit zero point 8 / 128 when symmetric). Parts: data, scales [rows, cb], zeroPoints.
  */

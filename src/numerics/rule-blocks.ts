@@ -1,5 +1,5 @@
 /**
- * Block quantization by the rule of an ONNX operator form (onnx.md 3.1, 3.2, 3.4), through the kernels that also write
+ * Block quantization by the rule of an ONNX operator form (docs/onnx.md 3.1, 3.2, 3.4), through the kernels that also write
  * the files: scale from the signed extreme (it may be negative), codes by the rule's own rounding. Blocks along the last
  * axis go to the kernel in one call; blocks along another axis are gathered one by one.
  */

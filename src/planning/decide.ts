@@ -100,7 +100,7 @@ export function asksForNoise(weight: Weight, uses: readonly ResolvedUse[], recip
   );
 }
 
-/** Weight type of dynamic int8 for the whole graph: uint8 where signed weights would be slow (onnx.md fact 4). */
+/** Weight type of dynamic int8 for the whole graph: uint8 where signed weights would be slow (docs/onnx.md 2). */
 export type ResolveDynamic = (weightType: 'int8' | 'uint8' | 'auto') => 'int8' | 'uint8';
 
 export interface DecideContext {

@@ -276,7 +276,7 @@ function neededOpset(weight: Weight, scheme: Scheme): number {
   }
 }
 
-/** onnx.md 1b: uint8 where the graph has any of these. */
+/** docs/onnx.md 1b: uint8 where the graph has any of these. */
 function hasUnsignedOps(proto: ModelProto): boolean {
   const ops = new Set(['Conv', 'GroupQueryAttention', 'MultiHeadAttention']);
   for (const { graph } of allGraphs(proto))

@@ -1,6 +1,6 @@
 /**
  * The modes as pure recipe data: what `--to q4` means is written here and nowhere else (docs/modes.md explains
- * each). Settings follow the files of transformers.js where it has such files (onnx.md 1b). Weights below
+ * each). Settings follow the files of transformers.js where it has such files (docs/onnx.md 1b). Weights below
  * `MIN_ELEMENTS` are left alone: the nodes and names that a rewrite adds would outweigh what it saves.
  */
 

@@ -76,7 +76,7 @@ export interface Recipe {
   readonly suffix?: string | undefined;
   readonly rules: readonly Rule[];
   readonly exclude?: Match | readonly Match[] | undefined;
-  /** Runs after the rules: the whole graph in half precision (onnx.md 1b). */
+  /** Runs after the rules: the whole graph in half precision (docs/onnx.md 1b). */
   readonly fp16?:
     | { readonly keepIoTypes: boolean; readonly blockedOps?: readonly string[] | undefined }
     | undefined;

@@ -1,6 +1,6 @@
 /**
  * What each target runs, as one row of abilities: nothing that a chosen target refuses, or computes wrongly without
- * saying so, is ever written. Source: onnx.md section 2 (906 graphs run in onnxruntime-node and -web 1.30, and in
+ * saying so, is ever written. Source: docs/onnx.md 2 (906 graphs run in onnxruntime-node and -web 1.30, and in
  * the versions that transformers.js 4.2 pins: onnxruntime-node 1.24.3, onnxruntime-web 1.26-dev).
  */
 

@@ -161,7 +161,7 @@ const TYPES = {
   uint16: { low: 0, high: 65535, array: Uint16Array },
 } as const;
 
-/** Scale and zero point by the formula of onnx.md 3.6; the kernels give the range and the codes. */
+/** Scale and zero point by the formula of docs/onnx.md 3.6; the kernels give the range and the codes. */
 function runAffine(kernels: Kernels, item: GoldenCase, weight: Float32Array): Record<string, Uint8Array> {
   const { low, high, array } = TYPES[item.type ?? 'int8'];
   const symmetric = item.symmetric ?? false;

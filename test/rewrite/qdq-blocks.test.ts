@@ -52,7 +52,7 @@ function network({ op, group, input }: Case, shape: number[], values: number[]):
   );
 }
 
-/** What the codes of blocks along `axis` stand for (onnx.md 3.2), element by element. */
+/** What the codes of blocks along `axis` stand for (docs/onnx.md 3.2), element by element. */
 function definition(
   values: number[],
   shape: number[],

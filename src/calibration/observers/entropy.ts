@@ -1,5 +1,5 @@
 /**
- * Entropy observer (onnx.md 3.7; Migacz 2017, "8-bit inference with TensorRT"): the window around zero for which the
+ * Entropy observer (docs/onnx.md 3.7; Migacz 2017, "8-bit inference with TensorRT"): the window around zero for which the
  * distribution, quantized to 128 bins, loses the least information, measured by KL(P ‖ Q).
  *
  * For each half width i: P = the counts in the window with everything outside folded into the end bins; Q = the counts

@@ -1,5 +1,5 @@
 /**
- * Min-max observers (onnx.md 3.7): the plain one keeps the extremes of everything seen; the moving average follows them
+ * Min-max observers (docs/onnx.md 3.7): the plain one keeps the extremes of everything seen; the moving average follows them
  * slowly, new = old + c · (batch − old) in f32 after each batch with c = 0.01, so that one odd batch does not set the range.
  * NaN is ignored, ±Inf is not (a range that is not finite is refused where the scale is made).
  */

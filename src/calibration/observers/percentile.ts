@@ -1,5 +1,5 @@
 /**
- * Percentile observer (onnx.md 3.7): leaves out the outermost values. Symmetric (default): the histogram of |x| with 2048
+ * Percentile observer (docs/onnx.md 3.7): leaves out the outermost values. Symmetric (default): the histogram of |x| with 2048
  * bins is cut at the first edge whose cumulated share reaches p, range (−e, e); else the histogram of x loses
  * (100 − p) / 2 % on each side. Both are then cut at what was observed.
  */

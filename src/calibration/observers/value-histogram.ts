@@ -1,5 +1,5 @@
 /**
- * The two growing histograms of onnxruntime's calibrators (onnx.md 3.7), f32 edges and all.
+ * The two growing histograms of onnxruntime's calibrators (docs/onnx.md 3.7), f32 edges and all.
  *   CentredHistogram    values on [−T, T], T = the largest magnitude so far; a later batch that exceeds T widens it by
  *                       whole bins on both sides
  *   MagnitudeHistogram  |x| on [min|x|, max|x|] of the first batch; later batches add bins of the first bin's width

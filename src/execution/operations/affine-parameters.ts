@@ -1,5 +1,5 @@
 /**
- * Scale and zero point from a range, as onnxruntime's quantize_dynamic computes them (onnx.md 3.6), and the code ranges
+ * Scale and zero point from a range, as onnxruntime's quantize_dynamic computes them (docs/onnx.md 3.6), and the code ranges
  * of every type. The range always includes 0; codes are clipped to the full type even where the range is reduced.
  */
 

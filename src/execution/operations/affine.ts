@@ -1,5 +1,5 @@
 /**
- * Affine integers per tensor or per index of an axis (onnx.md 3.6): first a pass for the range, then one for the codes.
+ * Affine integers per tensor or per index of an axis (docs/onnx.md 3.6): first a pass for the range, then one for the codes.
  * A tensor of at most `KEPT_BYTES` stays in memory between the two; a larger one is read twice.
  *
  * The tensor is seen as [outer, channels, inner]. With outer = 1 a window is a range of channels, else the whole tensor.

@@ -1,5 +1,5 @@
 /**
- * MatMulBnb4 (onnx.md 3.3): the transposed weight [N, K] as one run of values, in blocks that cross its rows, two codes
+ * MatMulBnb4 (docs/onnx.md 3.3): the transposed weight [N, K] as one run of values, in blocks that cross its rows, two codes
  * to a byte with the first in the high nibble.
  *
  * A window is a range of columns of W (rows of the transposed weight) that starts where a block and a byte start; of a

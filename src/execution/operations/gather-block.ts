@@ -1,5 +1,5 @@
 /**
- * GatherBlockQuantized (onnx.md 3.4): a table [rows, columns] in blocks along its columns; windows are ranges of rows.
+ * GatherBlockQuantized (docs/onnx.md 3.4): a table [rows, columns] in blocks along its columns; windows are ranges of rows.
  *
  * 'uint8' packs every row by itself; symmetric codes have an implicit zero point of 8 or 128, as the kernel gives them.
  * 'typed' stores INT4/UINT4 tensors packed flat, so that two rows may share a byte; symmetric codes become signed.

@@ -1,5 +1,5 @@
 /**
- * MatMulNBits (onnx.md 3.1): blocks of B rows down each column of W[K, N], codes stored column by column.
+ * MatMulNBits (docs/onnx.md 3.1): blocks of B rows down each column of W[K, N], codes stored column by column.
  *
  * A window is a range of columns, whose packed bytes are contiguous in the file; it holds them all (K·bits/8 each) while
  * tiles of whole runs of rows stream by, so that every input byte is read once. A stored [N, K] weight is turned tile by

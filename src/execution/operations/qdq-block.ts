@@ -1,5 +1,5 @@
 /**
- * Blocked weights of DequantizeLinear (onnx.md 3.2): codes in the stored order of the weight, packed flat.
+ * Blocked weights of DequantizeLinear (docs/onnx.md 3.2): codes in the stored order of the weight, packed flat.
  *
  * A window is a range of block rows of a [K, N] weight, of rows of a stored [N, K] one, or of whole matrices where many lie
  * one behind another (the filters of a convolution): contiguous in the source and in every part. It starts where codes and

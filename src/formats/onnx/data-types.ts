@@ -61,7 +61,7 @@ export function numberOfDtype(dtype: DType): number {
   return ONNX_DATA_TYPES[dtype];
 }
 
-/** First IR version whose files may hold the type (onnx.md fact 8; releases' version table). */
+/** First IR version whose files may hold the type (docs/onnx.md 1a; releases' version table). */
 export function minimumIr(dtype: DType): number {
   switch (dtype) {
     case 'f8_e4m3fn':

@@ -1,7 +1,7 @@
 /**
  * Operator-set and IR versions: read, and raised only as far as an emitted operator needs.
  *
- * onnxruntime 1.30 loads IR ≤ 13 and ai.onnx ≤ 26 (onnx.md fact 8): nothing is raised above that. Raising ai.onnx
+ * onnxruntime 1.30 loads IR ≤ 13 and ai.onnx ≤ 26 (docs/onnx.md 1a): nothing is raised above that. Raising ai.onnx
  * changes the meaning of some operators (Softmax at 13, ReduceSum's axes at 13, ReduceMean's at 18 …): whoever asks
  * for a higher version answers for the operators that are in the graph.
  */

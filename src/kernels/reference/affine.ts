@@ -1,5 +1,5 @@
 /**
- * Affine codes per tensor and per column (onnx.md 3.6; ONNX QuantizeLinear): q = clamp(round(f32(x / scale)) + zeroPoint).
+ * Affine codes per tensor and per column (docs/onnx.md 3.6; ONNX QuantizeLinear): q = clamp(round(f32(x / scale)) + zeroPoint).
  *
  * True division, zero point added after rounding. A quotient that is NaN (NaN, 0/0, Inf/Inf) counts as 0.
  */

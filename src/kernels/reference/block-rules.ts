@@ -1,5 +1,5 @@
 /**
- * Scale, zero point and code of one block, for the three rules (onnx.md 3.1, 3.2, 3.4).
+ * Scale, zero point and code of one block, for the three rules (docs/onnx.md 3.1, 3.2, 3.4).
  *
  * mid = 2^(bits−1), top = 2^bits − 1. Range: NaN is skipped, ±Inf is not; a block without any number has the range 0..0.
  *   symmetric   m = max if |max| > |min| else min; scale = −m / mid (its sign is kept, so that m gets the code 0)

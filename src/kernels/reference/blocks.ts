@@ -1,6 +1,6 @@
 /**
  * Block quantization over tiles: down columns (packed for MatMulNBits, or row-major for QDQ) and along rows; and back.
- * The mathematics of one block stand in block-rules.ts; here are only the layouts (onnx.md 3.1, 3.2, 3.4).
+ * The mathematics of one block stand in block-rules.ts; here are only the layouts (docs/onnx.md 3.1, 3.2, 3.4).
  */
 
 import type { BlockOptions } from '../kernels.ts';
@@ -16,7 +16,7 @@ const newRange = (): BlockRange => ({ min: 0, max: 0, nonFinite: 0 });
 const newParameters = (): BlockParameters => ({ scale: 0, reciprocal: 0, zero: 0 });
 
 /**
- * See `Kernels.quantizeColumnBlocks`. Slots that no row fills (onnx.md 3.1): unused bytes of the last block are 0; unused
+ * See `Kernels.quantizeColumnBlocks`. Slots that no row fills (docs/onnx.md 3.1): unused bytes of the last block are 0; unused
  * slots of its last used byte repeat the previous byte's when that byte belongs to the same run of 8/bits blocks of the
  * column, else 0. The previous byte may lie in an earlier tile: `packed` then still holds it.
  */

@@ -1,5 +1,5 @@
 /**
- * bitsandbytes 4-bit codes (Dettmers et al. 2023, QLoRA; onnx.md 3.3): x = f32(w · r), r = 1 / absmax of the block or 0.
+ * bitsandbytes 4-bit codes (Dettmers et al. 2023, QLoRA; docs/onnx.md 3.3): x = f32(w · r), r = 1 / absmax of the block or 0.
  *
  * NF4: the number of thresholds strictly below x; thresholds are the midpoints of neighbouring levels, as f32 constants.
  * FP4: sign bit 8, then the magnitude's code by thresholds. NaN is skipped in absmax and gets the code of 0.

@@ -1,5 +1,5 @@
 /**
- * Codebooks of 16 levels relative to a block's absmax (Dettmers et al. 2023, QLoRA; bitsandbytes; onnx.md 3.3).
+ * Codebooks of 16 levels relative to a block's absmax (Dettmers et al. 2023, QLoRA; bitsandbytes; docs/onnx.md 3.3).
  *
  *   weight   w = level[q]·absmax        absmax f32 (or f16) for each block, default 64 values
  *   nf4      quantiles of a normal distribution, −1 … 1 with an exact 0 (code 7)
@@ -71,7 +71,7 @@ function codebook<const Id extends string>(
     },
     quantize(values, _parameters, context, codes) {
       const target = new Uint8Array(codes.buffer, codes.byteOffset, codes.length);
-      // The kernel takes its own absmax in f32: codes do not depend on how the scale is stored (onnx.md 3.3).
+      // The kernel takes its own absmax in f32: codes do not depend on how the scale is stored (docs/onnx.md 3.3).
       context.kernels.quantizeBnb4(
         values,
         Math.max(1, values.length),

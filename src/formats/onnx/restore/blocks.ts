@@ -1,5 +1,5 @@
 /**
- * Operators of com.microsoft that hold a block-quantized weight: MatMulNBits, MatMulBnb4, GatherBlockQuantized (onnx.md
+ * Operators of com.microsoft that hold a block-quantized weight: MatMulNBits, MatMulBnb4, GatherBlockQuantized (docs/onnx.md
  * 3.1, 3.3, 3.4) → MatMul and Gather. Shapes of the parts vary between the versions of the tools ([N, kb] or flat), so their
  * element counts are what is checked.
  */

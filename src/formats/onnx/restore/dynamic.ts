@@ -1,5 +1,5 @@
 /**
- * Dynamic int8 (onnx.md 3.6) → float operators: DynamicQuantizeLinear + MatMulInteger or ConvInteger + Cast + Mul by both
+ * Dynamic int8 (docs/onnx.md 3.6) → float operators: DynamicQuantizeLinear + MatMulInteger or ConvInteger + Cast + Mul by both
  * scales, the fused forms of com.microsoft (MatMulIntegerToFloat, DynamicQuantizeMatMul), and DynamicQuantizeLSTM. With the weights
  * the activations become float too, so the outputs are those of the float model with these weights.
  */

@@ -1,5 +1,5 @@
 /**
- * DequantizeLinear over constants, of ai.onnx and com.microsoft (onnx.md 3.2, 3.6) → the float weight.
+ * DequantizeLinear over constants, of ai.onnx and com.microsoft (docs/onnx.md 3.2, 3.6) → the float weight.
  *
  * With one scale for the tensor the operator commutes with nodes that only move elements, so a table that is gathered (or a
  * weight that is reshaped, transposed, sliced) before it is dequantized is restored in front of those nodes. That is how

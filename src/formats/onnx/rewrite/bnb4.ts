@@ -1,5 +1,5 @@
 /**
- * MatMul and Gemm with a constant matrix → com.microsoft MatMulBnb4 (onnx.md 3.3): NF4 or FP4 codes with one absmax
+ * MatMul and Gemm with a constant matrix → com.microsoft MatMulBnb4 (docs/onnx.md 3.3): NF4 or FP4 codes with one absmax
  * for each block of the flattened transposed matrix. Names as onnxruntime's quantizer gives them: w_Bnb4, w_absmax.
  */
 

@@ -1,6 +1,6 @@
 /**
  * Weights stored in a narrower float and cast back at the head of their graph: f16, bf16, or float8 with an optional
- * scale (Cast, then Mul). Runs in front of every operator on every target (onnx.md 2, "a universal weight-only format").
+ * scale (Cast, then Mul). Runs in front of every operator on every target (docs/onnx.md 2, "a universal weight-only format").
  * Cast knows bf16 since opset 13 and float8 since 19.
  */
 

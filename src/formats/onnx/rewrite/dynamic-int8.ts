@@ -1,5 +1,5 @@
 /**
- * Dynamic int8 (onnx.md 3.6): activations are quantized to uint8 when the model runs, weights are integers in the file.
+ * Dynamic int8 (docs/onnx.md 3.6): activations are quantized to uint8 when the model runs, weights are integers in the file.
  *
  * MatMul, Gemm → DynamicQuantizeLinear, MatMulInteger, Cast, Mul (and Add); Conv the same with ConvInteger; Gather reads
  * a uint8 table and dequantizes the rows it found. LSTM is in dynamic-lstm.ts. One DynamicQuantizeLinear serves all
@@ -70,7 +70,7 @@ export const dynamicInt8: Form<DynamicSettings> = {
   },
 };
 
-/** Tables are quantized as activations are: uint8, asymmetric, per tensor, full range (onnx.md 3.6). */
+/** Tables are quantized as activations are: uint8, asymmetric, per tensor, full range (docs/onnx.md 3.6). */
 const tableSettings: DynamicSettings = { weightType: 'uint8', perChannel: false, reduceRange: false };
 
 function promise(

@@ -1,5 +1,5 @@
 /**
- * LSTM with constant W and R → com.microsoft DynamicQuantizeLSTM (onnx.md 3.6): int8 weights stored transposed
+ * LSTM with constant W and R → com.microsoft DynamicQuantizeLSTM (docs/onnx.md 3.6): int8 weights stored transposed
  * ([D, 4H, I] → [D, I, 4H]) with a scale for each direction. Both matrices must be constants: the operator has no mixed
  * form. f32 only; layout must be 0. A scale for each of the 4H rows is possible too, but then more products reach the range where
  * int8 arithmetic saturates on x86 without VNNI (onnxruntime-node against -web on silero: cosine 0.9975 and 0.9999).

@@ -1,5 +1,5 @@
 /**
- * Which nodes stay in f32 when a graph becomes half precision: float16.py's list (onnx.md 1b), operators whose
+ * Which nodes stay in f32 when a graph becomes half precision: float16.py's list (docs/onnx.md 1b), operators whose
  * specification has no f16, and nodes that state an f32 type in an attribute (their result is cast instead).
  */
 
@@ -8,7 +8,7 @@ import { numberOfDtype } from '../data-types.ts';
 import type { NodeProto } from '../messages.ts';
 import { CONTRIB, isDefaultDomain, readInt } from './build.ts';
 
-/** onnx.md 1b. Cast is not here: a Cast to f32 becomes a Cast to f16. */
+/** docs/onnx.md 1b. Cast is not here: a Cast to f32 becomes a Cast to f16. */
 export const BLOCKED_OPS: readonly string[] = [
   'ArrayFeatureExtractor',
   'Binarizer',

@@ -1,5 +1,5 @@
 /**
- * The whole graph in half precision, by the rules of float16.py (onnx.md 1b): every f32 value becomes f16, magnitudes of constants
+ * The whole graph in half precision, by the rules of float16.py (docs/onnx.md 1b): every f32 value becomes f16, magnitudes of constants
  * are moved into [1e-7, 1e4], operators that are blocked stay in f32 between casts, float32 inputs and outputs stay.
  *
  * Element types come from types.ts, so each value is either f32 on purpose (made by a blocked node, or an input that

@@ -1,5 +1,5 @@
 /**
- * Gather of a constant table → com.microsoft GatherBlockQuantized (onnx.md 3.4): 4-bit tables as INT4/UINT4 tensors, 8-bit ones as
+ * Gather of a constant table → com.microsoft GatherBlockQuantized (docs/onnx.md 3.4): 4-bit tables as INT4/UINT4 tensors, 8-bit ones as
  * uint8 with the `bits` attribute. Rows are cut into blocks; only the rows that are looked up are ever dequantized.
  */
 

@@ -1,5 +1,5 @@
 /**
- * MatMul and Gemm with a constant matrix → com.microsoft MatMulNBits (onnx.md 3.1): 2, 4 or 8 bits in blocks along the
+ * MatMul and Gemm with a constant matrix → com.microsoft MatMulNBits (docs/onnx.md 3.1): 2, 4 or 8 bits in blocks along the
  * reduction. Names as onnxruntime's quantizer gives them: w_Q4, w_scales, w_zero_points, node name + _Q4.
  *
  * Also finds the tied case: a table [V, K] that Gather reads and the output head multiplies transposed. Both operators
