@@ -121,7 +121,7 @@ export function layOutGroups(shape: Shape, granularity: Granularity): GroupLayou
       };
     }
     default:
-      return granularity satisfies never;
+      throw unknownKind(granularity);
   }
 }
 
@@ -159,6 +159,14 @@ export function gatherCodes(codes: CodeArray, group: Group, target: CodeArray): 
     const from = start + run * runStride;
     for (let i = 0; i < length; i++) target[at++] = codes[from + i * step]!;
   }
+}
+
+/** Reached by calls that no compiler checked. */
+function unknownKind(granularity: never): WhittleError {
+  return new WhittleError('E_USAGE', 'there is no such granularity', {
+    expected: '{ kind: tensor, axis, group or block }',
+    found: JSON.stringify(granularity),
+  });
 }
 
 export function isContiguous(group: Group): boolean {

@@ -28,7 +28,7 @@ export interface TensorScheme {
   readonly saturate?: boolean | undefined;
   /** Range of each group instead of its min and max: fixed, or an observer's answer (src/calibration/observers). */
   readonly range?: ValueRange | ((values: Float32Array) => ValueRange) | undefined;
-  /** Scale, zero point and codes exactly as an ONNX operator form has them (onnx.md 3.1, 3.2, 3.4) instead of affine.ts. */
+  /** Scale, zero point and codes exactly as an ONNX operator form has them (docs/onnx.md 3.1, 3.2, 3.4) instead of affine.ts. */
   readonly rule?: BlockRule | undefined;
   /** NaN and ±Inf: refused with E_NONFINITE (default), or handled by the encoding's policy. */
   readonly nonFinite?: 'refuse' | 'keep' | undefined;
@@ -50,9 +50,49 @@ export interface ResolvedScheme {
   readonly nonFinite: 'refuse' | 'keep';
 }
 
-/** Throws E_USAGE for settings that the encoding does not have. */
+/** The settings, with the values of those that choose among names: calls from JavaScript are not checked by a compiler. */
+const SETTINGS: Readonly<Record<keyof TensorScheme, readonly unknown[] | undefined>> = {
+  encoding: undefined,
+  granularity: undefined,
+  symmetric: [true, false],
+  restricted: [true, false],
+  formula: ['round', 'floor', 'sign-magnitude'],
+  rounding: ['halfEven', 'halfAway', 'stochastic'],
+  seed: undefined,
+  scaleType: ['f32', 'f16'],
+  saturate: [true, false],
+  range: undefined,
+  rule: ['nbits', 'qdq', 'gather'],
+  nonFinite: ['refuse', 'keep'],
+};
+
+function checkSettings(given: unknown): void {
+  if (typeof given !== 'object' || given === null) {
+    throw new WhittleError('E_USAGE', 'a scheme is the name of an encoding or an object', {
+      found: String(given),
+    });
+  }
+  const known = new Map<string, readonly unknown[] | undefined>(Object.entries(SETTINGS));
+  for (const [key, value] of Object.entries(given)) {
+    if (!known.has(key)) {
+      throw new WhittleError('E_USAGE', `a scheme has no setting ${key}`, {
+        expected: [...known.keys()].join(', '),
+      });
+    }
+    const choices = known.get(key);
+    if (value !== undefined && choices !== undefined && !choices.includes(value)) {
+      throw new WhittleError('E_USAGE', `the setting ${key} does not take this value`, {
+        expected: choices.join(', '),
+        found: String(value),
+      });
+    }
+  }
+}
+
+/** Throws E_USAGE for settings that the encoding does not have, and for unknown ones. */
 export function resolveScheme(scheme: TensorScheme | EncodingId): ResolvedScheme {
   const given: TensorScheme = typeof scheme === 'string' ? { encoding: scheme } : scheme;
+  checkSettings(given);
   const row = encoding(given.encoding);
   const symmetric = given.symmetric ?? (row.affine ? row.signed || given.formula === 'sign-magnitude' : true);
   if (!row.affine) {

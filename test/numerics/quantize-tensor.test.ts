@@ -264,3 +264,32 @@ describe(`rules of the operator forms equal onnxruntime's files (else: ${GOLDEN_
     }
   });
 });
+
+describe('settings that no compiler checked are refused, never ignored', () => {
+  const refused = (call: () => unknown) => expect(call).toThrow(expect.objectContaining({ code: 'E_USAGE' }));
+  const scheme = (text: string): TensorScheme => JSON.parse(text);
+
+  test.each([
+    ['nothing', 'null'],
+    ['a setting that does not exist', '{"encoding":"uint8","bogus":1}'],
+    ['a rounding that does not exist', '{"encoding":"int8","rounding":"banker"}'],
+    ['a formula that does not exist', '{"encoding":"int8","formula":"ceil"}'],
+    ['a granularity that does not exist', '{"encoding":"int8","granularity":{"kind":"row"}}'],
+    ['a policy that does not exist', '{"encoding":"int8","nonFinite":"skip"}'],
+    ['a type of scales that does not exist', '{"encoding":"int8","scaleType":"f64"}'],
+  ])('%s', (_, text) => {
+    refused(() => quantizeTensor(normal(4), [4], scheme(text)));
+  });
+
+  test.each([
+    { bins: 0 },
+    { bins: 2.5 },
+    { resolution: Number.NaN },
+    { resolution: 2 ** 40 },
+    { percentiles: [50, 101] },
+    { percentiles: [Number.NaN] },
+    { outlierSigmas: -1 },
+  ])('statistics with %o', (options) => {
+    refused(() => measureTensor(normal(4), [4], options));
+  });
+});

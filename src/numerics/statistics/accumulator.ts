@@ -4,6 +4,7 @@
  * agree up to f64 rounding. Moments describe the finite values only; NaN and ±Inf are counted apart.
  */
 
+import { WhittleError } from '../../errors.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
 import { kernelsOf } from '../weights.ts';
 import {
@@ -62,6 +63,8 @@ export interface StatisticsOptions {
 
 /** The code book of 8 bits, against which the effective rank is read. */
 const RANK_BINS = 256;
+/** More would tell values apart that an f32 does not. */
+const MOST_BINS = 1 << 24;
 const PERCENTILES = [0.1, 1, 5, 25, 50, 75, 95, 99, 99.9];
 
 export class StatisticsAccumulator {
@@ -78,7 +81,9 @@ export class StatisticsAccumulator {
   #absmin = Number.POSITIVE_INFINITY;
   #moments: Moments = NO_MOMENTS;
 
+  /** Throws E_USAGE for options that are not numbers of their kind. */
   constructor(options: StatisticsOptions = {}) {
+    checkOptions(options);
     this.#options = options;
     this.#kernels = kernelsOf(options);
     this.#histogram = new StreamingHistogram(options.resolution ?? 4096, this.#kernels);
@@ -151,6 +156,23 @@ export class StatisticsAccumulator {
       histogram: this.#histogram.result(bins),
     };
   }
+}
+
+function checkOptions({
+  bins = 1,
+  resolution = 2,
+  percentiles = [],
+  outlierSigmas = 1,
+}: StatisticsOptions): void {
+  const wrong = (name: string, expected: string, found: unknown): WhittleError =>
+    new WhittleError('E_USAGE', `the option ${name} is out of range`, { expected, found: String(found) });
+  for (const [name, value] of Object.entries({ bins, resolution })) {
+    const sensible = Number.isInteger(value) && value >= 1 && value <= MOST_BINS;
+    if (!sensible) throw wrong(name, `a whole number from 1 to ${MOST_BINS}`, value);
+  }
+  const outside = percentiles.find((percent) => !(percent >= 0 && percent <= 100));
+  if (outside !== undefined) throw wrong('percentiles', 'numbers from 0 to 100', outside);
+  if (!(outlierSigmas > 0)) throw wrong('outlierSigmas', 'a number above 0', outlierSigmas);
 }
 
 /** Mean of up to 64 evenly spaced finite values: close enough that the power sums about it do not cancel. */
