@@ -7,6 +7,7 @@
 import { createRandom } from '#src/core/random.js';
 import { type BlockOptions, type Kernels, referenceKernels, wasmKernels } from '#src/kernels/index.js';
 import { StatisticsAccumulator } from '#src/numerics/index.js';
+import { median } from './statistics.ts';
 
 export interface KernelFigure {
   readonly name: string;
@@ -140,22 +141,24 @@ const RUNS: readonly (readonly [name: string, run: Run])[] = [
   ['packBits 4', (kernels, { codes, bytes }) => kernels.packBits(codes, 4, 'lowFirst', bytes)],
 ];
 
-function median(times: number[]): number {
-  const sorted = [...times].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
-}
+const ROUNDS = 5;
+const RUNS_A_ROUND = 3;
 
-/** Seconds of one run: medians of `count` runs after two that warm up. */
-function measure(run: () => unknown, count: number): number {
+const timed = (run: () => unknown): number => {
+  const start = performance.now();
   run();
-  run();
-  const times: number[] = [];
-  for (let i = 0; i < count; i++) {
-    const start = performance.now();
-    run();
-    times.push(performance.now() - start);
+  return (performance.now() - start) / 1000;
+};
+
+/** Seconds of one run of each side: medians, in turns, so that a busy moment of the machine meets both. */
+function measure(plain: () => unknown, fast: () => unknown): { plain: number; fast: number } {
+  const times = { plain: [] as number[], fast: [] as number[] };
+  for (const run of [plain, fast, fast]) run();
+  for (let round = 0; round < ROUNDS; round++) {
+    times.plain.push(timed(plain));
+    for (let i = 0; i < RUNS_A_ROUND; i++) times.fast.push(timed(fast));
   }
-  return median(times) / 1000;
+  return { plain: median(times.plain), fast: median(times.fast) };
 }
 
 /** Weights for each second, both sides, for every kernel that has a SIMD form; empty where the machine has no SIMD. */
@@ -169,8 +172,17 @@ export async function benchKernels(): Promise<KernelFigure[]> {
   const fast = workspace(wasm, values);
   const plain = workspace(reference, values);
   return RUNS.map(([name, run]) => {
-    const plainRate = COUNT / measure(() => run(reference, plain), 3);
-    const ours = COUNT / measure(() => run(wasm, fast), 15);
-    return { name, unit: 'weights/s', ours, reference: plainRate, ratio: ours / plainRate };
+    const seconds = measure(
+      () => run(reference, plain),
+      () => run(wasm, fast),
+    );
+    const ours = COUNT / seconds.fast;
+    return {
+      name,
+      unit: 'weights/s',
+      ours,
+      reference: COUNT / seconds.plain,
+      ratio: seconds.plain / seconds.fast,
+    };
   });
 }

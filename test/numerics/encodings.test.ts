@@ -71,20 +71,22 @@ describe.each(VALUES.map((row) => row.id))('encoding %s', (id) => {
     );
   });
 
-  test.runIf(row.family === 'float' || row.family === 'codebook')(
-    'what it represents exactly survives: quantizing twice changes nothing',
-    () => {
+  // nvfp4 rounds its scales too: the second time they follow from other extremes.
+  if (id !== 'nvfp4') {
+    test('what it represents exactly survives: quantizing twice changes nothing', () => {
+      // Integers represent what their scale says: here the same both times.
+      const scheme = row.affine ? { encoding: id, range: { min: -8, max: 8 } } : id;
       fc.assert(
         fc.property(finite, (values) => {
-          const once = quantizeTensor(values, [values.length], id).dequantize();
+          const once = quantizeTensor(values, [values.length], scheme).dequantize();
           // −0 counts as 0: the codebooks have one zero only.
-          const twice = quantizeTensor(once, [values.length], id).dequantize();
+          const twice = quantizeTensor(once, [values.length], scheme).dequantize();
           expect(twice.map((x) => x + 0)).toEqual(once.map((x) => x + 0));
         }),
         { numRuns: 40 },
       );
-    },
-  );
+    });
+  }
 
   test('plain data is enough to dequantize', () => {
     const values = Float32Array.from({ length: 70 }, (_, i) => Math.sin(i));
