@@ -235,6 +235,15 @@ function dequantize(
   zeroPoints: Int32Array,
   target: Float32Array,
 ): void {
+  if (view.inner === 1 && view.channels > 1) {
+    // Every run is one element: a kernel call for each costs a hundred times the arithmetic.
+    let channel = start % view.channels;
+    for (let i = 0; i < codes.length; i++) {
+      target[i] = (codes[i]! - zeroPoints[channel]!) * scales[channel]!;
+      if (++channel === view.channels) channel = 0;
+    }
+    return;
+  }
   eachRun(codes.length, start, view, (channel, from, to) => {
     kernels.dequantizeAffine(
       codes.subarray(from, to),
