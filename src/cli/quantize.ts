@@ -1,10 +1,12 @@
 /** `whittle quantize`: recipes from the flags, the run with its progress, and the table of what was gained and lost. */
 
 import { readdir, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import type { CompressionReport, CompressOptions, ModeResult, TargetName } from '../compress/options.ts';
+import { modelBytes } from '../compress/size.ts';
 import { compress } from '../compress.ts';
 import { WhittleError } from '../errors.ts';
+import { openOnnx } from '../formats/onnx/model.ts';
 import { resolveTargets } from '../planning/targets.ts';
 import {
   formatBytes,
@@ -95,17 +97,28 @@ export async function runQuantize(
 /** Beyond this, measuring every weight's error takes longer than quantizing: only on request. */
 const MEASURED_BYTES = 256 * 1024 * 1024;
 
-/** Whether model and data files are small enough to measure without being asked. */
-async function isQuickToMeasure(input: string): Promise<boolean> {
+/** Whether model and data files, whatever their names, are small enough to measure without being asked. */
+export async function isQuickToMeasure(input: string): Promise<boolean> {
   const info = await stat(input).catch(() => undefined);
   if (info === undefined) return true;
-  const folder = info.isDirectory() ? join(input, 'onnx') : dirname(input);
-  const start = info.isDirectory() ? '' : basename(input);
-  const names = (await readdir(folder).catch(() => [])).filter((name) => name.startsWith(start));
+  if (!info.isDirectory()) return (await fileBytes(input)) <= MEASURED_BYTES;
+  const folder = join(input, 'onnx');
+  const names = await readdir(folder).catch(() => []);
   const sizes = await Promise.all(
     names.map(async (name) => (await stat(join(folder, name)).catch(() => undefined))?.size ?? 0),
   );
   return sizes.reduce((sum, size) => sum + size, 0) <= MEASURED_BYTES;
+}
+
+/** 0 for a model that cannot be read: the run itself says why. */
+async function fileBytes(input: string): Promise<number> {
+  const model = await openOnnx(input).catch(() => undefined);
+  if (model === undefined) return 0;
+  try {
+    return await modelBytes(model).catch(() => 0);
+  } finally {
+    await model.close();
+  }
 }
 
 function targetNames(names: readonly string[]): TargetName[] {

@@ -36,7 +36,7 @@ const schemes = {
   keep: z.strictObject({ as: z.literal('keep') }),
   'matmul-nbits': z.strictObject({
     as: z.literal('matmul-nbits'),
-    bits: z.union([z.literal(2), z.literal(4), z.literal(8)]),
+    bits: z.literal([2, 4, 8]),
     blockSize: block.default(32),
     symmetric: z.boolean().default(true),
     accuracyLevel: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3), z.literal(4)]).default(0),
@@ -75,7 +75,7 @@ const schemes = {
     }),
   'gather-block': z.strictObject({
     as: z.literal('gather-block'),
-    bits: z.union([z.literal(4), z.literal(8)]),
+    bits: z.literal([4, 8]),
     blockSize: block.default(32),
     symmetric: z.boolean().default(true),
   }),
