@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fromBinary } from '@bufbuild/protobuf';
 import { ModelProtoSchema, TensorProto_DataType } from 'onnx-buf';
 import { expect, test } from 'vitest';
-import { MinMaxObserver } from '../../src/calibration/index.ts';
+import { MinMaxObserver, PercentileObserver } from '../../src/calibration/index.ts';
 import { onnxruntimeScale } from '../../src/numerics/index.ts';
 import { GOLDEN_ABSENT, openGolden } from '../numerics/golden.ts';
 import { sharedPath } from '../shared.ts';
@@ -62,5 +62,19 @@ test.skipIf(golden === undefined || modelPath === undefined)(
       }
     }
     expect(compared).toBeGreaterThan(40);
+  },
+);
+
+test.skipIf(golden === undefined)(
+  `the percentile setting's scale and zero point of the input, all batches in one, equal quantize_static's (else: ${GOLDEN_ABSENT})`,
+  () => {
+    const { cases, tensors } = golden!;
+    const found = cases.find((c) => c.case === 'static/percentile_u8s8_per_channel')!;
+    const observer = new PercentileObserver({ symmetric: false });
+    observer.observe(Float32Array.from(found.inputs.flatMap((input) => [...tensors.f32(input)])));
+    expect(onnxruntimeScale(observer.range(), { type: 'uint8', symmetric: false })).toEqual({
+      scale: tensors.f32(found.parameters[`${found.input_name}_scale`]!)[0],
+      zeroPoint: tensors.u8(found.parameters[`${found.input_name}_zero_point`]!)[0],
+    });
   },
 );
