@@ -18,6 +18,7 @@ const ENTRIES: Readonly<Record<string, string>> = {
   'whittle/recipes': `${root}src/planning/recipe-schema.ts`,
   'whittle/report': `${root}src/report/index.ts`,
 };
+const AsyncFunction = (async () => undefined).constructor;
 const IMPORT = /^import \{([^}]*)\} from '(whittle[^']*)';$/gm;
 
 const snippets = ['README.md', ...readdirSync(`${root}docs`).map((name) => `docs/${name}`)].flatMap((file) =>
@@ -85,9 +86,9 @@ describe.each(snippets)('$name', ({ path, code }) => {
     }).outputText;
     const print = vi.spyOn(console, 'log').mockImplementation(() => undefined);
     try {
-      await Reflect.construct(Object.getPrototypeOf(async () => undefined).constructor, [...names, body])(
-        ...values,
-      );
+      const run: unknown = Reflect.construct(AsyncFunction, [...names, body]);
+      if (typeof run !== 'function') throw new Error('not a function');
+      await Reflect.apply(run, undefined, values);
       expect(print).toHaveBeenCalled();
       expect(print.mock.calls.flat()).not.toContain(undefined);
     } finally {
