@@ -1,7 +1,7 @@
 /**
  * Two worker threads against one, the same work for each: 4-bit column blocks over a tile in the cache, so that neither the
- * disk nor the start of a worker counts. Alternating runs; the ratio is that of the medians. 2 is perfect; what a machine
- * gives when both of its cores are really its own.
+ * disk nor the start of a worker counts. Alternating runs; the ratio of the medians, and of the best runs, which says what
+ * the code allows where other guests of the machine take a core now and then. 2 is perfect.
  */
 
 import { once } from 'node:events';
@@ -12,13 +12,15 @@ import { median } from './statistics.ts';
 const ROWS = 256;
 const COLUMNS = 1024;
 const PASSES = 400;
-const RUNS = 9;
+const RUNS = 15;
 
 export interface ThreadsResult {
   readonly oneMs: number;
   readonly twoMs: number;
   /** Work per time of two threads ÷ that of one. */
   readonly speedup: number;
+  /** The same of the best runs. */
+  readonly bestSpeedup: number;
 }
 
 export async function benchThreads(): Promise<ThreadsResult> {
@@ -41,7 +43,12 @@ export async function benchThreads(): Promise<ThreadsResult> {
     two.push(await time(2));
   }
   await Promise.all(workers.map((worker) => worker.terminate()));
-  return { oneMs: median(one), twoMs: median(two), speedup: (2 * median(one)) / median(two) };
+  return {
+    oneMs: median(one),
+    twoMs: median(two),
+    speedup: (2 * median(one)) / median(two),
+    bestSpeedup: (2 * Math.min(...one)) / Math.min(...two),
+  };
 }
 
 async function work(): Promise<void> {
