@@ -108,7 +108,7 @@ async function main(): Promise<number> {
       `Files are in ${shown(folder)}. Done in ${formatDuration((performance.now() - started) / 1000)}.`,
     ),
   );
-  say(style.dim('Your own model: npx whittle quantize model.onnx --to q4,q8'));
+  say(style.dim('Your own model: node dist/cli/main.js quantize model.onnx --to q4,q8'));
   return 0;
 }
 

@@ -6,8 +6,6 @@
 import { EXIT, formatError, isWhittleError, printable, WhittleError } from '../errors.ts';
 import type { Style } from '../report/style.ts';
 
-export const REPORT_BUGS = 'https://github.com/whittle/whittle/issues';
-
 export interface Failure {
   readonly exitCode: number;
   /** For stderr. */
