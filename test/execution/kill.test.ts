@@ -86,7 +86,7 @@ test.skipIf(absent)(`SIGKILL at any moment: the output is absent or perfect${not
     const source = program(input, directory);
     expect(await start(source).ended).toBe(0);
     const perfect = hash();
-    expect(perfect).toBeDefined();
+    expect(perfect).toMatch(/^[0-9a-f]{64}$/);
     const random = createRandom(1);
     for (let i = 0; i < 8; i++) {
       if (i % 2 === 0) rmSync(output, { force: true });

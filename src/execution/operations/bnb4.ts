@@ -6,6 +6,7 @@
  * row-major [K, N] weight it is gathered, turned tile by tile, in memory.
  */
 
+import { FP4_LEVELS, NF4_LEVELS } from '../../numerics/encodings/codebooks.ts';
 import type { Bnb4Operation } from '../../numerics/operation.ts';
 import {
   arenaBytes,
@@ -160,27 +161,8 @@ async function gather(
   }
 }
 
-const NF4 = Float32Array.of(
-  -1,
-  -0.6961928009986877,
-  -0.5250730514526367,
-  -0.39491748809814453,
-  -0.28444138169288635,
-  -0.18477343022823334,
-  -0.09105003625154495,
-  0,
-  0.07958029955625534,
-  0.16093020141124725,
-  0.24611230194568634,
-  0.33791524171829224,
-  0.44070982933044434,
-  0.5626170039176941,
-  0.7229568362236023,
-  1,
-);
-const FP4_MAGNITUDES = Float32Array.of(0, 0.005208333, 0.6666667, 1, 0.3333333, 0.5, 0.1666667, 0.25);
 const FP4 = Float32Array.from({ length: 16 }, (_, code) =>
-  code < 8 ? FP4_MAGNITUDES[code]! : -FP4_MAGNITUDES[code - 8]!,
+  code < 8 ? FP4_LEVELS[code]! : -FP4_LEVELS[code - 8]!,
 );
 
 /** x = level(code) · absmax of its block, in f32. */
@@ -191,7 +173,7 @@ export function restore(
   codebook: 'nf4' | 'fp4',
   target: Float32Array,
 ): void {
-  const levels = codebook === 'nf4' ? NF4 : FP4;
+  const levels = codebook === 'nf4' ? NF4_LEVELS : FP4;
   for (let i = 0; i < codes.length; i++) {
     target[i] = levels[codes[i]! & 15]! * absmax[Math.floor(i / blockSize)]!;
   }
