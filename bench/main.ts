@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- kernels threads quantize start models] [-- --compare bench/results/<file>.json]`
+ * `npm run bench [-- kernels threads quantize ggml start models] [-- --compare bench/results/<file>.json]`
  *
  * Every figure is a ratio of two things measured in one run on one machine; seconds are printed for orientation only.
  * Results are kept in bench/results/ (not in git) so that a later run can be compared with them.
@@ -9,6 +9,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { benchGgml } from './ggml.ts';
 import { benchKernels } from './kernels.ts';
 import { benchModels } from './models.ts';
 import { benchQuantize } from './quantize.ts';
@@ -19,6 +20,7 @@ const BENCHES = {
   kernels: async () => ratios(await benchKernels()),
   quantize: async () => numbers(await benchQuantize()),
   threads: async () => numbers(await benchThreads()),
+  ggml: async () => ggmlRatios(await benchGgml()),
   start: async () => numbers(benchStart()),
   models: async () => numbers(await benchModels()),
 } as const;
@@ -42,6 +44,12 @@ function ratios(rows: Awaited<ReturnType<typeof benchKernels>>): Figures {
     figures[name] = ratio;
   }
   return figures;
+}
+
+function ggmlRatios(rows: Awaited<ReturnType<typeof benchGgml>>): Figures {
+  return Object.fromEntries(
+    rows.map(({ type, imatrix, ratio }) => [`${type}${imatrix ? '.imatrix' : ''}`, ratio]),
+  );
 }
 
 /** Flattens nested figures; the parts print their own tables. */

@@ -1,21 +1,25 @@
 /**
- * Compiles kernels/*.ts (AssemblyScript) to WebAssembly SIMD and writes src/kernels/module.gen.ts, which git ignores.
- * Compilation happens in memory and is deterministic: kernels/manifest.json states the compiler, its flags, the size,
- * the SHA-256 and the exports of the module that these sources give.
+ * Compiles kernels/ (AssemblyScript) to WebAssembly SIMD modules and writes them as TypeScript, which git ignores:
  *
- *   node scripts/build-kernels.mjs            build, unless module.gen.ts already states these sources
- *   node scripts/build-kernels.mjs --check    rebuild and compare with the manifest; exit 1 on a difference
- *   node scripts/build-kernels.mjs --update   rebuild and write the manifest
+ *   kernels/*.ts                 →  src/kernels/module.gen.ts          always loaded
+ *   kernels/ggml/<family>/*.ts   →  src/kernels/ggml/<family>.gen.ts   loaded with the first type of the family
+ *
+ * Compilation happens in memory and is deterministic: the manifest.json beside the sources states the compiler, its flags,
+ * the size, the SHA-256 and the exports of the module that they give.
+ *
+ *   node scripts/build-kernels.mjs            build what is not up to date
+ *   node scripts/build-kernels.mjs --check    rebuild and compare with the manifests; exit 1 on a difference
+ *   node scripts/build-kernels.mjs --update   rebuild and write the manifests
+ *
+ * Names of families after the mode (`--update k`) limit it to these modules; `core` is the first one.
  */
 
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const MODULE = `${root}src/kernels/module.gen.ts`;
-const MANIFEST = `${root}kernels/manifest.json`;
 const FLAGS = [
   '--runtime',
   'stub',
@@ -26,6 +30,18 @@ const FLAGS = [
   '--noAssert',
   '--enable',
   'simd',
+];
+
+/** Fixed data of a module starts at its base: 4 MiB each from 4 MiB on (src/kernels/wasm-memory.ts). */
+const MIB = 1 << 20;
+const MODULES = [
+  { name: 'core', folder: 'kernels', output: 'src/kernels/module.gen.ts', flags: [] },
+  ...['linear', 'k', 'narrow', 'lattice', 'ternary'].map((family, index) => ({
+    name: family,
+    folder: `kernels/ggml/${family}`,
+    output: `src/kernels/ggml/${family}.gen.ts`,
+    flags: ['--memoryBase', String((4 + 4 * index) * MIB)],
+  })),
 ];
 
 const compiler = createRequire(import.meta.url)('assemblyscript/package.json').version;
@@ -39,11 +55,32 @@ function readOptional(path) {
   }
 }
 
-function readSources() {
-  const names = readdirSync(`${root}kernels`)
-    .filter((name) => name.endsWith('.ts'))
-    .sort();
-  return new Map(names.map((name) => [`kernels/${name}`, readFileSync(`${root}kernels/${name}`, 'utf8')]));
+/** The module's own sources, and those of kernels/ that it may import. */
+function readSources({ folder }) {
+  const folders = [...new Set(['kernels', folder])];
+  return new Map(
+    folders.flatMap((from) =>
+      readdirSync(`${root}${from}`)
+        .filter((name) => name.endsWith('.ts'))
+        .sort()
+        .map((name) => [`${from}/${name}`, readFileSync(`${root}${from}/${name}`, 'utf8')]),
+    ),
+  );
+}
+
+/** What a build depends on: its folder, and of kernels/ what it imports (all of it, for the core). */
+function stampOf(module, sources) {
+  const used = [...sources].filter(
+    ([path, text]) =>
+      path.startsWith(`${module.folder}/`) ||
+      (module.folder !== 'kernels' && isImported(path, sources) && text !== ''),
+  );
+  return sha256([compiler, ...FLAGS, ...module.flags, ...used.flat()]);
+}
+
+function isImported(path, sources) {
+  const name = path.slice(path.lastIndexOf('/') + 1, -'.ts'.length);
+  return [...sources].some(([from, text]) => from !== path && text.includes(`/${name}'`));
 }
 
 function sha256(parts) {
@@ -52,11 +89,12 @@ function sha256(parts) {
   return hash.digest('hex');
 }
 
-async function compile(sources) {
+async function compile(module, sources) {
   const { default: asc } = await import('assemblyscript/asc');
   let binary;
   let messages = '';
-  const { error } = await asc.main(['kernels/index.ts', ...FLAGS, '--outFile', 'module.wasm'], {
+  const flags = [...FLAGS, ...module.flags];
+  const { error } = await asc.main([`${module.folder}/index.ts`, ...flags, '--outFile', 'module.wasm'], {
     readFile: (name) => sources.get(name.replaceAll('\\', '/').replace(/^\.\//, '')) ?? null,
     writeFile: (name, contents) => {
       if (name.endsWith('.wasm')) binary = contents;
@@ -70,7 +108,7 @@ async function compile(sources) {
     },
   });
   if (error !== null || binary === undefined) {
-    throw new Error(`the kernels do not compile\n${messages}${error?.message ?? ''}`);
+    throw new Error(`${module.folder} does not compile\n${messages}${error?.message ?? ''}`);
   }
   if (messages.trim() !== '') process.stderr.write(messages);
   const exports = WebAssembly.Module.exports(new WebAssembly.Module(binary))
@@ -78,7 +116,7 @@ async function compile(sources) {
     .sort();
   const manifest = {
     compiler: `assemblyscript ${compiler}`,
-    flags: FLAGS.join(' '),
+    flags: flags.join(' '),
     bytes: binary.length,
     sha256: createHash('sha256').update(binary).digest('hex'),
     exports,
@@ -86,49 +124,62 @@ async function compile(sources) {
   return { binary, manifest };
 }
 
-function writeModule(binary, stamp) {
-  const text = `// Generated by scripts/build-kernels.mjs from kernels/*.ts. Sources: ${stamp}
-/** The kernels' WebAssembly module, base64. */
+function writeModule({ folder, output }, binary, stamp) {
+  const text = `// Generated by scripts/build-kernels.mjs from ${folder}/*.ts. Sources: ${stamp}
+/** The WebAssembly module, base64. */
 export const KERNEL_MODULE: string =
   '${Buffer.from(binary).toString('base64')}';
 `;
-  if (readOptional(MODULE) === text) return;
+  const path = `${root}${output}`;
+  if (readOptional(path) === text) return;
   // Other builds may read the file at this moment: replace it in one step.
-  const temporary = `${MODULE}.${process.pid}`;
+  const temporary = `${path}.${process.pid}`;
   writeFileSync(temporary, text);
-  renameSync(temporary, MODULE);
+  renameSync(temporary, path);
 }
 
-const mode = process.argv[2] ?? 'build';
-const sources = readSources();
-const stamp = sha256([compiler, ...FLAGS, ...[...sources].flat()]);
+async function build(module, sources, stamp) {
+  if (readOptional(`${root}${module.output}`)?.split('\n', 1)[0]?.endsWith(stamp) === true) return;
+  writeModule(module, (await compile(module, sources)).binary, stamp);
+}
 
-if (mode === 'build') {
-  if (readOptional(MODULE)?.split('\n', 1)[0]?.endsWith(stamp) !== true) {
-    writeModule((await compile(sources)).binary, stamp);
-  }
-} else if (mode === '--update') {
-  const { binary, manifest } = await compile(sources);
-  writeModule(binary, stamp);
-  writeFileSync(MANIFEST, `${JSON.stringify(manifest, null, 2)}\n`);
-} else if (mode === '--check') {
-  const { manifest } = await compile(sources);
-  const stated = JSON.parse(readOptional(MANIFEST) ?? '{}');
+async function update(module, sources, stamp) {
+  const { binary, manifest } = await compile(module, sources);
+  writeModule(module, binary, stamp);
+  writeFileSync(`${root}${module.folder}/manifest.json`, `${JSON.stringify(manifest, null, 2)}\n`);
+}
+
+async function check(module, sources) {
+  const { manifest } = await compile(module, sources);
+  const path = `${module.folder}/manifest.json`;
+  const stated = JSON.parse(readOptional(`${root}${path}`) ?? '{}');
   const differences = Object.keys(manifest).filter(
     (key) => JSON.stringify(manifest[key]) !== JSON.stringify(stated[key]),
   );
   for (const key of differences) {
     console.error(
-      `kernels/manifest.json: '${key}' is ${JSON.stringify(stated[key])}, built ${JSON.stringify(manifest[key])}`,
+      `${path}: '${key}' is ${JSON.stringify(stated[key])}, built ${JSON.stringify(manifest[key])}`,
     );
   }
-  if (differences.length > 0) {
-    console.error(
-      'The kernels and their manifest disagree: run `node scripts/build-kernels.mjs --update` and commit it.',
-    );
-    process.exitCode = 1;
-  }
-} else {
-  console.error('usage: node scripts/build-kernels.mjs [--check | --update]');
+  if (differences.length === 0) return;
+  console.error(
+    `Kernels and manifest disagree: run \`node scripts/build-kernels.mjs --update ${module.name}\` and commit it.`,
+  );
+  process.exitCode = 1;
+}
+
+const words = process.argv.slice(2);
+const mode = words[0]?.startsWith('--') ? words.shift() : '--build';
+const run = { '--build': build, '--check': check, '--update': update }[mode];
+const unknown = words.filter((word) => !MODULES.some(({ name }) => name === word));
+if (run === undefined || unknown.length > 0) {
+  console.error('usage: node scripts/build-kernels.mjs [--check | --update] [core | family …]');
   process.exitCode = 2;
+} else {
+  for (const module of MODULES) {
+    if (words.length > 0 && !words.includes(module.name)) continue;
+    if (!existsSync(`${root}${module.folder}/index.ts`)) continue;
+    const sources = readSources(module);
+    await run(module, sources, stampOf(module, sources));
+  }
 }

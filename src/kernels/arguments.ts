@@ -4,6 +4,7 @@
  */
 
 import { byteLength, type DType } from '../core/dtype.ts';
+import { BLOCK_TYPES } from '../core/ggml-types.ts';
 import { WhittleError } from '../errors.ts';
 import type { BlockOptions, Kernels } from './kernels.ts';
 
@@ -265,6 +266,30 @@ export function checkedKernels(kernels: Kernels): Kernels {
     transpose(source, rows, columns, elementSize, target) {
       checkTranspose(source.length, rows, columns, elementSize, target.length);
       kernels.transpose(source, rows, columns, elementSize, target);
+    },
+    prepareBlocks: (type) => kernels.prepareBlocks(type),
+    quantizeBlocks(type, values, rowLength, importance, target) {
+      const { size, bytes, importance: policy } = BLOCK_TYPES[type];
+      requireCount('rowLength', rowLength, 0);
+      requireWhole('values', values.length, rowLength);
+      requireWhole('rowLength', rowLength, size);
+      requireLength('target', target.length, (values.length / size) * bytes);
+      if (importance !== undefined) requireLength('importance', importance.length, rowLength);
+      if (importance === undefined && policy === 'required') {
+        throw new WhittleError('E_USAGE', `${type} needs an importance matrix`, {
+          hint: 'Pass one (--imatrix), or choose another type.',
+        });
+      }
+      if (values.length === 0) return;
+      kernels.quantizeBlocks(type, values, rowLength, policy === 'ignored' ? undefined : importance, target);
+    },
+    dequantizeBlocks(type, source, target) {
+      const { size, bytes } = BLOCK_TYPES[type];
+      requireWhole('source', source.length, bytes);
+      const count = (source.length / bytes) * size;
+      requireLength('target', target.length, count);
+      if (count === 0) return;
+      kernels.dequantizeBlocks(type, source, target.subarray(0, count));
     },
   };
 }

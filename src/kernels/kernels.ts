@@ -12,6 +12,7 @@
  */
 
 import type { DType } from '../core/dtype.ts';
+import type { BlockType } from '../core/ggml-types.ts';
 
 export type Rounding = 'halfEven' | 'halfAway' | 'floor';
 export type AnyArray =
@@ -219,4 +220,21 @@ export interface Kernels {
     elementSize: 1 | 2 | 4,
     target: Uint8Array,
   ): void;
+
+  /** Loads the code and the code books of a ggml block type; must resolve before the two calls below. Later calls cost nothing. */
+  prepareBlocks(type: BlockType): Promise<void>;
+  /**
+   * Rows of `rowLength` finite values (a multiple of the block's size) to ggml blocks, byte for byte as `ggml_quantize_chunk`.
+   * `importance`: `rowLength` weights ≥ 0 shared by all rows, or undefined; required by iq1_s, iq2_xxs and iq2_xs.
+   * `target` takes values.length / size · bytes.
+   */
+  quantizeBlocks(
+    type: BlockType,
+    values: Float32Array,
+    rowLength: number,
+    importance: Float32Array | undefined,
+    target: Uint8Array,
+  ): void;
+  /** ggml blocks to values, as ggml's `to_float`. `source` is a whole number of blocks, `target` takes their values. */
+  dequantizeBlocks(type: BlockType, source: Uint8Array, target: Float32Array): void;
 }

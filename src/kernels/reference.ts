@@ -8,6 +8,7 @@
 
 import { WhittleError } from '../errors.ts';
 import { checkedKernels } from './arguments.ts';
+import { preparedBlocks } from './ggml/families.ts';
 import type { Arena, Kernels } from './kernels.ts';
 import * as affine from './reference/affine.ts';
 import * as blocks from './reference/blocks.ts';
@@ -48,4 +49,5 @@ export const reference: Kernels = checkedKernels({
   ...blocks,
   quantizeBnb4,
   ...layout,
+  ...preparedBlocks(undefined),
 });

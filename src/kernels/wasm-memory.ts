@@ -5,7 +5,9 @@
  *   64 KiB    448 KiB   WORK: intermediate values of a kernel
  *   512 KiB   512 KiB   FLAGS: one byte for each group that a kernel leaves to the reference
  *   1 MiB       3 MiB   STAGE: arrays that live outside this memory pass through here in chunks
- *   4 MiB         …     the arena
+ *   4 MiB      28 MiB   MODULES: fixed data and scratch of the modules that are loaded on demand (kernels/ggml), each at its
+ *                       own base (scripts/build-kernels.mjs), and code books that are built there; untouched pages cost nothing
+ *   32 MiB        …     the arena
  *
  * The memory only grows. Growing replaces its ArrayBuffer, so views are made fresh for every call.
  */
@@ -22,7 +24,7 @@ export const FLAGS = 8 * PAGE;
 export const FLAGS_BYTES = 8 * PAGE;
 const STAGE = 16 * PAGE;
 export const STAGE_BYTES = 48 * PAGE;
-const ARENA = 64 * PAGE;
+const ARENA = 512 * PAGE;
 
 /** Pointers and counts in; a count or nothing out. */
 export type KernelFunction = (...values: number[]) => number;
@@ -41,6 +43,31 @@ function isKernelFunction(value: unknown): value is KernelFunction {
   return typeof value === 'function';
 }
 
+function functionOf(exports: WebAssembly.Exports, name: string): KernelFunction {
+  const found = exports[name];
+  if (!isKernelFunction(found)) throw new Error(`the kernel module has no function ${name}`);
+  return found;
+}
+
+function stopped(): never {
+  throw new Error('the kernels stopped');
+}
+
+const modules = new Map<string, Promise<WebAssembly.Module>>();
+
+/** Each thread compiles a module once. */
+function compileOnce(base64: string): Promise<WebAssembly.Module> {
+  const known = modules.get(base64);
+  if (known !== undefined) return known;
+  const module = WebAssembly.compile(decode(base64));
+  modules.set(base64, module);
+  return module;
+}
+
+function decode(base64: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
 function bytesOf(array: StagedArray, start: number, length: number): Uint8Array {
   const size = array.BYTES_PER_ELEMENT;
   return new Uint8Array(array.buffer, array.byteOffset + start * size, length * size);
@@ -55,16 +82,25 @@ export class KernelMemory {
 
   constructor(module: WebAssembly.Module) {
     this.#memory = new WebAssembly.Memory({ initial: ARENA / PAGE });
-    const abort = (): never => {
-      throw new Error('the kernels stopped');
-    };
-    this.#exports = new WebAssembly.Instance(module, { env: { memory: this.#memory, abort } }).exports;
+    this.#exports = new WebAssembly.Instance(module, {
+      env: { memory: this.#memory, abort: stopped },
+    }).exports;
   }
 
   kernel(name: string): KernelFunction {
-    const found = this.#exports[name];
-    if (!isKernelFunction(found)) throw new Error(`the kernel module has no function ${name}`);
-    return found;
+    return functionOf(this.#exports, name);
+  }
+
+  /**
+   * Instantiates a further module over this memory; the result gives its functions by name.
+   * @param base64 - the module as its *.gen.ts has it
+   */
+  async attach(base64: string): Promise<(name: string) => KernelFunction> {
+    const module = await compileOnce(base64);
+    const { exports } = await WebAssembly.instantiate(module, {
+      env: { memory: this.#memory, abort: stopped },
+    });
+    return (name) => functionOf(exports, name);
   }
 
   arena(byteLength: number): Arena {
@@ -149,7 +185,7 @@ export class KernelMemory {
 /** Compiles the module; undefined where the machine has no WebAssembly SIMD. */
 export async function compileKernels(): Promise<WebAssembly.Module | undefined> {
   if (typeof WebAssembly === 'undefined') return undefined;
-  const binary = Uint8Array.from(atob(KERNEL_MODULE), (character) => character.charCodeAt(0));
+  const binary = decode(KERNEL_MODULE);
   if (!WebAssembly.validate(binary)) return undefined;
   return WebAssembly.compile(binary);
 }

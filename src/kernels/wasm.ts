@@ -4,6 +4,7 @@
  */
 
 import { checkedKernels } from './arguments.ts';
+import { preparedBlocks } from './ggml/families.ts';
 import type { Kernels } from './kernels.ts';
 import { reference } from './reference.ts';
 import { blockKernels } from './wasm-blocks.ts';
@@ -25,5 +26,6 @@ export async function createWasmKernels(): Promise<Kernels | undefined> {
     ...valueKernels(memory, reference),
     ...blockKernels(memory, reference),
     ...layoutKernels(memory, reference),
+    ...preparedBlocks(memory),
   });
 }

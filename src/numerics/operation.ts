@@ -8,6 +8,7 @@
 
 import type { DType, WeightDType } from '../core/dtype.ts';
 import { byteLength } from '../core/dtype.ts';
+import { type GgmlType, ggmlBytes } from '../core/ggml-types.ts';
 import { elementCount, type Shape } from '../core/shape.ts';
 
 export type ScaleDType = 'f32' | 'f16';
@@ -134,6 +135,22 @@ export interface GatherBlockOperation {
   readonly scaleType: ScaleDType;
 }
 
+/**
+ * Rows of a ggml type to another (docs/gguf.md): f32, f16, bf16 or a block type, through f32. The tensor is `rows` rows of
+ * `columns` values; each run of `matrixRows` rows is one matrix, which has its own slice of the importance matrix. `importance`
+ * says that the task has one: `counts` with a count for each matrix, else the number that every value is divided by.
+ * Part: data (bytes of the target type).
+ */
+export interface GgmlOperation {
+  readonly kind: 'ggml';
+  readonly from: GgmlType;
+  readonly to: GgmlType;
+  readonly rows: number;
+  readonly columns: number;
+  readonly matrixRows: number;
+  readonly importance?: 'counts' | number | undefined;
+}
+
 export type Operation =
   | CopyOperation
   | ConvertOperation
@@ -142,7 +159,8 @@ export type Operation =
   | Bnb4Operation
   | AffineOperation
   | QdqBlockOperation
-  | GatherBlockOperation;
+  | GatherBlockOperation
+  | GgmlOperation;
 
 export interface Part {
   readonly role: PartRole;
@@ -218,6 +236,8 @@ export function operationParts(operation: Operation): Part[] {
       if (symmetric) return parts;
       return [...parts, part('zeroPoints', 'uint8', [rows, Math.ceil((blocks * bits) / 8)])];
     }
+    case 'ggml':
+      return [part('data', 'uint8', [ggmlBytes(operation.to, operation.columns) * operation.rows])];
     default:
       return operation satisfies never;
   }

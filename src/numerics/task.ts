@@ -9,4 +9,6 @@ export interface Task<Source> {
   readonly tensor: string;
   readonly source: Source;
   readonly operation: Operation;
+  /** Importance of the columns, for `ggml` operations that say so: f32 [matrices, columns], and f32 [matrices] counts. */
+  readonly importance?: { readonly values: Source; readonly counts?: Source | undefined } | undefined;
 }

@@ -6,6 +6,7 @@ import { bnb4Runner } from './bnb4.ts';
 import type { Cut, OperationContext, Window, WindowResult } from './context.ts';
 import { convertRunner, copyRunner } from './copy.ts';
 import { gatherBlockRunner } from './gather-block.ts';
+import { ggmlRunner } from './ggml.ts';
 import { matMulNBitsRunner } from './matmul-nbits.ts';
 import { qdqBlockRunner } from './qdq-block.ts';
 import { scaledConvertRunner } from './scaled-convert.ts';
@@ -28,6 +29,8 @@ export function cutOf(operation: Operation): Cut {
       return qdqBlockRunner.cut(operation);
     case 'gather-block':
       return gatherBlockRunner.cut(operation);
+    case 'ggml':
+      return ggmlRunner.cut(operation);
     default:
       return operation satisfies never;
   }
@@ -59,6 +62,8 @@ export function runOperation(
       return qdqBlockRunner.run(operation, window, context);
     case 'gather-block':
       return gatherBlockRunner.run(operation, window, context);
+    case 'ggml':
+      return ggmlRunner.run(operation, window, context);
     default:
       return operation satisfies never;
   }
