@@ -33,6 +33,8 @@ export interface GgufQuantizeOptions {
   readonly allowRequantize?: boolean | undefined;
   /** As many files as the input has. */
   readonly keepSplit?: boolean | undefined;
+  /** A plan to look at: what is missing for the work (importance, leave to requantize) is told in the notes, not refused. */
+  readonly dryRun?: boolean | undefined;
   /** Bare file name of the output (of its first shard), `model-Q4_K_M.gguf`. */
   readonly fileName: string;
 }
