@@ -36,6 +36,13 @@ export const ERROR_CODES = {
   E_LFS_POINTER: EXIT.badInput,
   E_PICKLE: EXIT.badInput,
   E_PROTOBUF: EXIT.badInput,
+  E_MAGIC: EXIT.badInput,
+  E_VERSION: EXIT.badInput,
+  E_GGUF: EXIT.badInput,
+  E_ALIGN: EXIT.badInput,
+  E_OFFSET: EXIT.badInput,
+  E_SPLIT: EXIT.badInput,
+  E_IMATRIX: EXIT.badInput,
   E_LIMIT: EXIT.badInput,
   E_SHAPE: EXIT.badInput,
   E_DTYPE: EXIT.badInput,
@@ -51,6 +58,7 @@ export const ERROR_CODES = {
   E_INPUT_CHANGED: EXIT.badInput,
   // What whittle or the target cannot do
   E_UNSUPPORTED: EXIT.unsupported,
+  E_REQUANT: EXIT.unsupported,
   E_TARGET: EXIT.unsupported,
   E_NOTHING_TO_DO: EXIT.unsupported,
   // The machine

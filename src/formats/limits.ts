@@ -1,8 +1,9 @@
 /**
  * Limits of what a file may make whittle hold in memory, in one place, each with its reason. They bound memory on
- * hostile input; a real model that hits one can be opened with a larger value (`openOnnx(…, { limits })`).
+ * hostile input; a real model that hits one can be opened with a larger value (`openOnnx(…, { limits })`, `openGguf(…, { limits })`).
  *
- * Source: docs/cli.md; measured sizes of published models (the largest graphs have about 10⁵ nodes).
+ * Source: docs/cli.md, docs/gguf.md; measured sizes of published models (the largest graphs have about 10⁵ nodes, the
+ * largest vocabularies about 10 MB).
  */
 
 export interface Limits {
@@ -25,6 +26,17 @@ export interface Limits {
   readonly dimension: number;
   /** Bytes of one tensor that `readTensor` holds at once; larger ones are read in pieces through `tensorBytes`. */
   readonly tensorBytes: number;
+  /**
+   * Bytes before the data of a GGUF file: metadata and tensor descriptions. They are walked to find their end, about
+   * 1 s for this many; a vocabulary of 256,000 tokens with its merges takes 12 MB.
+   */
+  readonly metadataBytes: number;
+  /** Bytes of one text in GGUF metadata (held) and of one text in an array (walked). Chat templates take 100 KB. */
+  readonly stringBytes: number;
+  /** Elements of one array in GGUF metadata, and what `readArray` decodes at once. */
+  readonly arrayElements: number;
+  /** Tensors of a GGUF file. The largest published models have 10⁵, where each expert stands alone. */
+  readonly tensors: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -34,6 +46,10 @@ export const DEFAULT_LIMITS: Limits = {
   rank: 8,
   dimension: 2 ** 48,
   tensorBytes: 2 * 1024 ** 3,
+  metadataBytes: 256 * 1024 * 1024,
+  stringBytes: 64 * 1024 * 1024,
+  arrayElements: 16 * 1024 * 1024,
+  tensors: 1024 * 1024,
 };
 
 /**

@@ -64,7 +64,7 @@ export interface GgufArrayEntry extends GgufEntryBase {
 
 export interface GgufTensor {
   readonly name: string;
-  /** Fastest dimension first, as the file has it (`ne`); 1 to 4 dimensions as declared. */
+  /** Fastest dimension first, as the file has it (`ne`); 1 to 4 dimensions as declared (none is read as `[1]`). */
   readonly shape: readonly number[];
   readonly type: GgmlType;
   /** Payload: absolute offset in its shard. */
@@ -73,7 +73,7 @@ export interface GgufTensor {
   readonly shard: number;
 }
 
-export interface GgufModel {
+export interface GgufModel extends AsyncDisposable {
   /** As the user named it: the file, or the first shard. */
   readonly file: string;
   readonly version: 2 | 3;
@@ -89,6 +89,8 @@ export interface GgufModel {
   readonly bytes: number;
   /** `general.architecture`, or undefined. */
   readonly architecture: string | undefined;
+  /** What is odd about the file without harm: bytes behind the last tensor, padding that is missing there. */
+  readonly notes: readonly string[];
   entry(key: string): GgufEntry | undefined;
   /** A scalar's value; undefined where the key is absent or an array. */
   value(key: string): GgufValue | undefined;

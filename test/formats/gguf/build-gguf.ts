@@ -52,7 +52,7 @@ export function buildGguf(options: BuildOptions = {}): Uint8Array<ArrayBuffer> {
     payloads.push(padded);
     offset += padded.length;
   }
-  return joined(pad(joined(...head), alignment), ...payloads);
+  return concatenated([pad(concatenated(head), alignment), ...payloads]);
 }
 
 /** Bytes of a tensor's payload. */
@@ -79,12 +79,12 @@ export function ggufValue(type: BuildType, value: GgufValue | readonly GgufValue
   if (!type.endsWith('[]'))
     return joined(u32(GGUF_VALUE_TYPES.indexOf(element)), scalar(element, single(value)));
   const values = typeof value === 'object' ? value : [value];
-  return joined(
+  return concatenated([
     u32(GGUF_VALUE_TYPES.indexOf('array')),
     u32(GGUF_VALUE_TYPES.indexOf(element)),
     u64(values.length),
     ...values.map((item) => scalar(element, item)),
-  );
+  ]);
 }
 
 function single(value: GgufValue | readonly GgufValue[]): GgufValue {
@@ -163,6 +163,11 @@ export function pad(bytes: Uint8Array, alignment: number): Uint8Array<ArrayBuffe
 }
 
 export function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return concatenated(parts);
+}
+
+/** As `joined`, for lists of any length. */
+export function concatenated(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let offset = 0;
   for (const part of parts) {
