@@ -1,0 +1,117 @@
+/** Grammar of the commands that look at models or turn them back: inspect, dequantize, compare. */
+
+import { type Command, Option } from 'commander';
+import { inputOption, integerOption, numberOption, repeatOption, shapeOption } from '../options.ts';
+import { finish, type ProgramOptions } from './command.ts';
+
+export function addProofOptions(command: Command): Command {
+  return command
+    .optionsGroup('Proof:')
+    .addOption(
+      new Option('--runtime <name>', 'engine that runs the models')
+        .choices(['onnxruntime-node', 'onnxruntime-web'])
+        .default('onnxruntime-node'),
+    )
+    .option('--shape <name=dims>', 'shape of an input with open dimensions, e.g. x=1,3,48,320', shapeOption)
+    .option('--input <name=file>', 'real value of an input: .npy, .json or raw little-endian', inputOption)
+    .option('--runs <n>', 'timed runs of each model; the median counts (default: 5)', integerOption(1, 10000))
+    .option('--min-cosine <x>', 'exit with 6 where an output is less similar', numberOption(-1, 1));
+}
+
+export function addInspect(program: Command, options: ProgramOptions): void {
+  const command = program
+    .command('inspect')
+    .summary('what is in a model: layers, types, statistics of every weight')
+    .description(
+      'Prints every weight with shape, type, range, mean, deviation, outliers and histogram, by layer, and which modes suit the model. No weight is read with --no-stats.',
+    )
+    .argument('<model>', 'ONNX file')
+    .optionsGroup('Options:')
+    .option('--no-stats', 'do not read the weights: instant for models of any size')
+    .option('--tensor <name>', 'show this weight in full; may be repeated', repeatOption)
+    .addOption(
+      new Option('--sort <by>', 'order of the weights').choices([
+        'file',
+        'name',
+        'size',
+        'range',
+        'std',
+        'outliers',
+      ]),
+    )
+    .option('--top <n>', 'show the first n only', integerOption(1, 1e9))
+    .option('--all', 'show single numbers too')
+    .option('--html <file>', 'write a report with histograms to this file');
+  finish(
+    command,
+    options,
+    [
+      ['whittle inspect model.onnx', 'all weights by layer'],
+      ['whittle inspect model.onnx --sort outliers --top 10', 'the ten that lose most at few bits'],
+      ['whittle inspect model.onnx --tensor encoder.0.weight', 'one weight in full'],
+      ['whittle inspect model.onnx --html report.html', 'the same as a page'],
+      ['whittle inspect model.onnx --json | jq .tensors[0]', 'for programs'],
+    ],
+    async (context, [model = ''], flags: import('../inspect.ts').InspectFlags) =>
+      (await import('../inspect.ts')).runInspect(context, model, flags),
+  );
+}
+
+export function addDequantize(program: Command, options: ProgramOptions): void {
+  const command = program
+    .command('dequantize')
+    .summary('back to float weights')
+    .description(
+      'Writes the model with float weights again; the values are those that the quantized model computes with.',
+    )
+    .argument('<model>', 'quantized ONNX file')
+    .optionsGroup('Options:')
+    .option('-o, --output <file>', 'output (default: <name>_<type>.onnx)')
+    .addOption(new Option('--to <type>', 'type of the weights').choices(['f32', 'f16']).default('f32'))
+    .option('-f, --force', 'replace an existing output')
+    .addOption(
+      new Option('--external-data <when>', 'weights in files of their own').choices([
+        'auto',
+        'always',
+        'never',
+      ]),
+    )
+    .option('--threads <n>', 'worker threads (default: all cores)', integerOption(1, 1024));
+  finish(
+    command,
+    options,
+    [
+      ['whittle dequantize model_q4.onnx -o back.onnx', 'float32 weights'],
+      ['whittle dequantize model_q4.onnx --to f16', 'float16 weights'],
+    ],
+    async (context, [model = ''], flags: import('../dequantize.ts').DequantizeFlags) =>
+      (await import('../dequantize.ts')).runDequantize(context, model, flags),
+  );
+}
+
+export function addCompare(program: Command, options: ProgramOptions): void {
+  const command = program
+    .command('compare')
+    .summary('two models: weight by weight, outputs, size, speed')
+    .description(
+      'Matches the weights of both models by name (quantized ones are dequantized) and runs both on the same inputs.',
+    )
+    .argument('<a>', 'original ONNX file')
+    .argument('<b>', 'ONNX file to compare with it')
+    .optionsGroup('Options:')
+    .option('--no-weights', 'do not compare the weights')
+    .option('--no-run', 'do not run the models')
+    .option('--top <n>', 'show the n weights that differ most (default: 20)', integerOption(1, 1e9));
+  addProofOptions(command);
+  finish(
+    command,
+    options,
+    [
+      ['whittle compare model.onnx model_q4.onnx', 'both halves'],
+      ['whittle compare a.onnx b.onnx --input x=sample.npy', 'outputs on a real input'],
+      ['whittle compare a.onnx b.onnx --no-weights --min-cosine 0.99', 'a gate for scripts'],
+    ],
+    async (context, [a = '', b = ''], flags: import('../compare.ts').CompareFlags) =>
+      (await import('../compare.ts')).runCompare(context, a, b, flags),
+  );
+}
