@@ -24,7 +24,7 @@ export function nearestInteger(v: number): number {
 }
 
 function clamp(code: number, low: number, high: number): number {
-  return code < low ? low : code > high ? high : code;
+  return Math.max(low, Math.min(high, code));
 }
 
 /**
@@ -194,7 +194,7 @@ export function searchPositive(
   codes: Uint8Array,
 ): number {
   let max = 0;
-  for (let i = 0; i < n; i++) max = max > v[i]! ? max : v[i]!;
+  for (let i = 0; i < n; i++) if (!(max > v[i]!)) max = v[i]!;
   if (max < GROUP_EPSILON) {
     codes.fill(0, 0, n);
     return 0;
