@@ -29,6 +29,8 @@ export const ERROR_CODES = {
   E_OUTPUT_EXISTS: EXIT.usage,
   E_OUTPUT_IS_INPUT: EXIT.usage,
   E_MISSING_PEER: EXIT.usage,
+  E_RESUME: EXIT.usage,
+  E_LOCKED: EXIT.usage,
   // The file that was given
   E_EMPTY: EXIT.badInput,
   E_TRUNCATED: EXIT.badInput,

@@ -12,7 +12,7 @@ import type { ByteSource } from '../io/source.ts';
 import { selectKernels } from '../kernels/index.ts';
 import type { ErrorSums, Kernels } from '../kernels/kernels.ts';
 import { createMixedAccess, fileEntry } from './access.ts';
-import type { Job, JobResult } from './job.ts';
+import type { Job, JobResult, JobSource } from './job.ts';
 import { type FilesAndTasks, type JobPlan, planJobs } from './jobs.ts';
 import { aborted, FIRST_WORKER, NEXT, STOP } from './messages.ts';
 import type { NonFinitePolicy } from './operations/context.ts';
@@ -230,12 +230,19 @@ function canShare(
   sinks: readonly { readonly path?: string | undefined }[],
 ): boolean {
   if (job.outputs.some((output) => sinks[output.target]?.path === undefined)) return false;
-  const own = job.kind === 'quantize' ? [job.source] : Object.values(job.sources);
+  const own = sourcesOf(job);
   return own.every((source) =>
     source.kind === 'inline'
       ? source.bytes.length <= MAX_SHARED_INLINE
       : sources[source.index]?.path !== undefined,
   );
+}
+
+function sourcesOf(job: Job): JobSource[] {
+  if (job.kind === 'dequantize') return Object.values(job.sources);
+  const { source, importance } = job;
+  if (importance === undefined) return [source];
+  return [source, importance.values, ...(importance.counts === undefined ? [] : [importance.counts])];
 }
 
 /** How many workers to start beside this thread. */

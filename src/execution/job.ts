@@ -36,6 +36,8 @@ export interface QuantizeJob extends JobBase {
   readonly kind: 'quantize';
   readonly operation: Operation;
   readonly source: JobSource;
+  /** Importance of the columns, where the operation says that there is one: the worker reads the slices it needs. */
+  readonly importance?: { readonly values: JobSource; readonly counts?: JobSource | undefined } | undefined;
 }
 
 /** The inverse: several parts in, values out. */

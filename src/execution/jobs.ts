@@ -3,7 +3,7 @@
  *
  * Cuts depend on the tensors alone, never on the number of threads, so that a run gives the same report everywhere:
  * a window holds at most `HELD_BYTES` of working memory, and a tensor that is a large share of all the work is cut so that
- * threads can share it.
+ * threads can share it and a run that was stopped finds most of it done.
  */
 
 import type { OutputFile, TensorBytes } from '../formats/layout.ts';
@@ -47,6 +47,12 @@ const HELD_BYTES = 12 << 20;
 const SMALL_BYTES = 8 << 20;
 /** A tensor above this share of all the work is cut. */
 const LARGEST_SHARE = 1 / 8;
+/** Largest window: what a run that is stopped loses at most. */
+const COARSE_BYTES = 256 << 20;
+/** The same where cutting costs nothing: threads finish together, and a stopped run loses little. */
+const FINE_BYTES = 16 << 20;
+const FINE_SHARE = 1 / 128;
+const LEAST_BYTES = 2 << 20;
 
 /** @param sets - targets are numbered through: the files of the first set, then those of the second … */
 export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
@@ -73,7 +79,13 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
       restorations.reduce((all, task) => all + dequantizedPart(task.operation).bytes, 0),
     0,
   );
-  const mostBytes = Math.max(SMALL_BYTES, total * LARGEST_SHARE);
+  const coarse = Math.min(COARSE_BYTES, Math.max(SMALL_BYTES, total * LARGEST_SHARE));
+  const copied = sets.reduce(
+    (sum, { files }) => sum + files.reduce((all, file) => all + copiedBytes(file), 0),
+    0,
+  );
+  const fine = Math.min(FINE_BYTES, Math.max(LEAST_BYTES, (total + copied) * FINE_SHARE));
+  const mostBytes = (cut: Cut): number => (cut.fine === true ? fine : coarse);
   let firstTarget = 0;
   for (const [set, { files, tasks, restorations = [] }] of sets.entries()) {
     const outputs = new Map<number, JobOutput[]>();
@@ -98,7 +110,8 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
           const place: JobOutput[] = [
             { role: 'data', target, offset: segment.offset, length: segment.length },
           ];
-          for (const window of windows(cutOf(operation), segment.length, Number.POSITIVE_INFINITY)) {
+          const cut = cutOf(operation);
+          for (const window of windows(cut, segment.length, mostBytes(cut))) {
             const bytes = window.end - window.start;
             origins[jobs.length] = undefined;
             jobs.push({
@@ -121,7 +134,11 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
       const cut = cutOf(task.operation);
       const bytes = lengthOf(task.source);
       const source = jobSource(task.source);
-      for (const window of windows(cut, bytes, mostBytes)) {
+      const importance = task.importance && {
+        values: jobSource(task.importance.values),
+        ...(task.importance.counts !== undefined && { counts: jobSource(task.importance.counts) }),
+      };
+      for (const window of windows(cut, bytes, mostBytes(cut))) {
         const share = cut.units === 0 ? 0 : (bytes * (window.end - window.start)) / cut.units;
         origins[jobs.length] = { set, task: task.id };
         jobs.push({
@@ -131,6 +148,7 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
           operation: task.operation,
           window,
           source,
+          ...(importance !== undefined && { importance }),
           outputs: places,
           bytes: share,
         });
@@ -144,7 +162,7 @@ export function planJobs(sets: readonly FilesAndTasks[]): JobPlan {
       const inputs: Partial<Record<PartRole, JobSource>> = {};
       for (const [role, source] of roleEntries(task.sources)) inputs[role] = jobSource(source);
       const cut = dequantizeCut(operation);
-      for (const window of windows(cut, part.bytes, mostBytes)) {
+      for (const window of windows(cut, part.bytes, mostBytes(cut))) {
         const bytes = cut.units === 0 ? 0 : (part.bytes * (window.end - window.start)) / cut.units;
         const id = jobs.length;
         origins[id] = { set, task: task.id };
@@ -187,6 +205,10 @@ function roleEntries(
     const source = sources[role];
     return source === undefined ? [] : [[role, source] as const];
   });
+}
+
+function copiedBytes({ segments }: OutputFile): number {
+  return segments.reduce((sum, segment) => sum + (segment.kind === 'copy' ? segment.length : 0), 0);
 }
 
 function lengthOf(source: TensorBytes): number {

@@ -5,7 +5,7 @@ import type { Kernels } from '../kernels/kernels.ts';
 import type { PartRole } from '../numerics/operation.ts';
 import type { Access } from './access.ts';
 import type { Job, JobResult, JobSource } from './job.ts';
-import { DEFAULT_TILE_BYTES, type NonFinitePolicy } from './operations/context.ts';
+import { DEFAULT_TILE_BYTES, type NonFinitePolicy, type ReadableRange } from './operations/context.ts';
 import { runDequantize } from './operations/dequantize.ts';
 import { runOperation } from './operations/run.ts';
 
@@ -36,7 +36,18 @@ export async function runJob(
     if (job.kind === 'quantize') {
       const { source } = job;
       const read = (offset: number, target: Uint8Array) => readSource(source, access, offset, target);
-      return { id: job.id, ...(await runOperation(job.operation, job.window, { ...context, read })) };
+      const { importance } = job;
+      const result = await runOperation(job.operation, job.window, {
+        ...context,
+        read,
+        ...(importance !== undefined && {
+          importance: {
+            values: readable(importance.values, access),
+            ...(importance.counts !== undefined && { counts: readable(importance.counts, access) }),
+          },
+        }),
+      });
+      return { id: job.id, ...result };
     }
     const { sources } = job;
     const read = (role: PartRole, offset: number, target: Uint8Array) => {
@@ -50,13 +61,24 @@ export async function runJob(
   }
 }
 
+function readable(source: JobSource, access: Access): ReadableRange {
+  return {
+    length: lengthOf(source),
+    read: (offset, target) => readSource(source, access, offset, target),
+  };
+}
+
+function lengthOf(source: JobSource): number {
+  return source.kind === 'inline' ? source.bytes.length : source.length;
+}
+
 function readSource(
   source: JobSource,
   access: Access,
   offset: number,
   target: Uint8Array,
 ): Promise<void> | void {
-  const length = source.kind === 'inline' ? source.bytes.length : source.length;
+  const length = lengthOf(source);
   if (offset + target.length > length) {
     // Never bytes of a neighbour: what lies past the tensor's declared bytes must not reach an output.
     throw new WhittleError('E_TENSOR_SIZE', 'the tensor has fewer bytes than its shape needs', {

@@ -27,6 +27,14 @@ export interface Cut {
   readonly heldBytes: number;
   /** Fewest units that are worth a window of their own (strided reads get short below). */
   readonly minUnits: number;
+  /** Units lie one behind another in source and output, so that windows of a few MiB cost nothing. */
+  readonly fine?: true | undefined;
+}
+
+/** A range of bytes that is read when it is needed. */
+export interface ReadableRange {
+  readonly length: number;
+  read(offset: number, target: Uint8Array): Promise<void> | void;
 }
 
 export type NonFinitePolicy = 'error' | 'keep';
@@ -41,6 +49,10 @@ export interface OperationContext {
   readonly tileBytes: number;
   /** Fills `target` with bytes of the tensor from `offset`. */
   read(offset: number, target: Uint8Array): Promise<void> | void;
+  /** Importance of the columns, of a `ggml` operation that says so. */
+  readonly importance?:
+    | { readonly values: ReadableRange; readonly counts?: ReadableRange | undefined }
+    | undefined;
   /** Writes bytes of a part, at an offset within it. `bytes` may be reused once this returns (or resolves). */
   write(role: PartRole, offset: number, bytes: Uint8Array): Promise<void> | void;
   /** Called between tiles; throws E_ABORTED where the run was stopped. */

@@ -16,6 +16,7 @@ export const copyRunner: OperationRunner<CopyOperation> = {
     align: 4096,
     heldBytes: 0,
     minUnits: COPY_TILE,
+    fine: true,
   }),
 
   async run(_operation, window, context) {
