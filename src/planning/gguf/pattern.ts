@@ -226,7 +226,7 @@ function parse(source: string): Node {
       case '$':
         return { kind: 'place', test: (text, place) => place === text.length };
       case '\\':
-        return escape();
+        return escaped();
       case '*':
       case '+':
       case '?':
@@ -261,7 +261,7 @@ function parse(source: string): Node {
     return look === undefined ? item : { kind: 'look', item, wanted: look };
   }
 
-  function escape(): Node {
+  function escaped(): Node {
     const char = source[at];
     if (char === undefined) throw fail('it ends with a "\\"', at - 1);
     if (char === 'b' || char === 'B') {

@@ -118,7 +118,7 @@ function choose(
       : wishes.pure
         ? main
         : mix(tensor, category);
-  const fitted = fit(tensor, choice, mixture.fallback);
+  const fitted = fitBlocks(tensor, choice, mixture.fallback);
   return fitted.type === choice.type ? { fitted } : { fitted, wanted: choice.type };
 }
 
@@ -254,7 +254,7 @@ const SMALLER: Partial<Record<GgmlType, GgmlType>> = {
   q6_K: 'q8_0',
 };
 
-function fit(tensor: Candidate, choice: Choice, ownFallback: GgmlType | undefined): Choice {
+function fitBlocks(tensor: Candidate, choice: Choice, ownFallback: GgmlType | undefined): Choice {
   const columns = tensor.shape[0]!;
   const { size } = GGML_TYPES[choice.type];
   if (columns % size === 0) return choice;
