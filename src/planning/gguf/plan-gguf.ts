@@ -6,12 +6,12 @@
  * The way: options → filters of the importance matrix → facts of the model → order and names → types → tasks → metadata → layout.
  */
 
-import { BLOCK_TYPES, type GgmlType, ggmlBytes, isBlockType } from '../../core/ggml-types.ts';
+import { BLOCK_TYPES, type GgmlType, isBlockType } from '../../core/ggml-types.ts';
 import { WhittleError } from '../../errors.ts';
 import type { GgufItem, GgufModel, GgufOutputTensor } from '../../formats/gguf/gguf.ts';
 import { DEFAULT_ALIGNMENT } from '../../formats/gguf/reader.ts';
 import { parseSplitName, splitName } from '../../formats/gguf/split-names.ts';
-import { layoutGguf } from '../../formats/gguf/writer.ts';
+import { type GgufPlaces, placeGguf } from '../../formats/gguf/writer.ts';
 import type { OutputFile, TensorBytes } from '../../formats/layout.ts';
 import type { Task } from '../../numerics/task.ts';
 import { isEmbedding, isOutput } from './categories.ts';
@@ -190,9 +190,7 @@ function layOut(
   return parts.map((group, index) => {
     const first = index === 0;
     const split = parts.length === 1 ? [] : partItems(index, parts.length, outcomes.length);
-    // Only the first part has the model's keys, so only there can an alignment be told.
-    const padding = first ? alignment : DEFAULT_ALIGNMENT;
-    const file = layoutGguf({
+    const places = placeGguf({
       name: parts.length === 1 ? options.fileName : partName(options.fileName, index, parts.length),
       metadata: first ? [...items, ...split] : split,
       tensors: group.map(({ tensor, type, content }) => ({
@@ -201,9 +199,10 @@ function layOut(
         type,
         content,
       })),
-      alignment: padding,
+      // Only the first part has the model's keys, so only there can an alignment be told.
+      alignment: first ? alignment : DEFAULT_ALIGNMENT,
     });
-    return { file, tensors: place(group, file.size, padding, index) };
+    return { file: places.file, tensors: placed(group, places, index) };
   });
 }
 
@@ -212,42 +211,22 @@ function partName(fileName: string, index: number, count: number): string {
   return splitName(prefix, index, count);
 }
 
-/** Payloads stand at the end of the file, one after the other, each padded. */
-function place(
-  group: readonly Outcome[],
-  size: number,
-  alignment: number,
-  file: number,
-): PlannedGgufTensor[] {
-  const padded = group.map(({ tensor, type }) => {
-    const bytes = ggmlBytes(type, elements(tensor.shape));
-    return { bytes, slot: Math.ceil(bytes / alignment) * alignment };
-  });
-  let offset = size - padded.reduce((sum, { slot }) => sum + slot, 0);
-  return group.map((outcome, index) => {
-    const { bytes, slot } = padded[index]!;
-    const { tensor, type, reason, content, importance } = outcome;
-    const planned: PlannedGgufTensor = {
-      name: tensor.name,
-      source: tensor.source.name,
-      shape: tensor.shape,
-      from: tensor.source.type,
-      to: type,
-      fromBytes: tensor.source.data.length,
-      toBytes: bytes,
-      reason,
-      task: content.kind === 'task' ? content.task : undefined,
-      importance,
-      file,
-      offset,
-    };
-    offset += slot;
-    return planned;
-  });
+function placed(group: readonly Outcome[], places: GgufPlaces, file: number): PlannedGgufTensor[] {
+  return group.map(({ tensor, type, reason, content, importance }, index) => ({
+    name: tensor.name,
+    source: tensor.source.name,
+    shape: tensor.shape,
+    from: tensor.source.type,
+    to: type,
+    fromBytes: tensor.source.data.length,
+    toBytes: places.lengths[index]!,
+    reason,
+    task: content.kind === 'task' ? content.task : undefined,
+    importance,
+    file,
+    offset: places.offsets[index]!,
+  }));
 }
-
-const elements = (shape: readonly number[]): number =>
-  shape.reduce((product, dimension) => product * dimension, 1);
 
 function pruningNotes(prune: readonly number[], layers: LayerNumbers | undefined): string[] {
   if (layers === undefined) return [];
