@@ -7,11 +7,15 @@ import { type ErrorCode, WhittleError } from '../errors.ts';
 import type { ByteSource } from '../io/source.ts';
 
 /** The format that was expected: advice depends on it. */
-export type Wanted = 'onnx' | 'gguf';
+export type Wanted = 'onnx' | 'gguf' | 'imatrix';
 
 const HEAD_BYTES = 64;
 
-const WANTED_NAMES: Readonly<Record<Wanted, string>> = { onnx: 'an ONNX model', gguf: 'a GGUF file' };
+const WANTED_NAMES: Readonly<Record<Wanted, string>> = {
+  onnx: 'an ONNX model',
+  gguf: 'a GGUF file',
+  imatrix: 'an importance matrix',
+};
 
 /** The first bytes of a file. @throws WhittleError E_EMPTY */
 export async function readHeadBytes(source: ByteSource, wanted: Wanted): Promise<Uint8Array> {
@@ -37,14 +41,14 @@ export function describeForeign(head: Uint8Array, wanted: Wanted, file: string):
     offset: 0,
     expected: WANTED_NAMES[wanted],
     found: kind.name,
-    hint: typeof kind.hint === 'string' ? kind.hint : kind.hint[wanted],
+    hint: typeof kind.hint === 'string' ? kind.hint : (kind.hint[wanted] ?? 'Check the path.'),
   });
 }
 
 interface Kind {
   readonly name: string;
   readonly code: ErrorCode;
-  readonly hint: string | Readonly<Record<Wanted, string>>;
+  readonly hint: string | Readonly<Partial<Record<Wanted, string>>>;
   readonly is?: Wanted;
   readonly matches: (head: Uint8Array) => boolean;
 }
@@ -98,13 +102,13 @@ const KINDS: readonly Kind[] = [
   {
     name: 'an HDF5 file (Keras)',
     code: 'E_NOT_A_MODEL',
-    hint: { onnx: 'Convert the model to ONNX (tf2onnx).', gguf: 'Check the path.' },
+    hint: { onnx: 'Convert the model to ONNX (tf2onnx).' },
     matches: (head) => head[0] === 0x89 && startsWith(head.subarray(1), 'HDF'),
   },
   {
     name: 'a TensorFlow Lite model',
     code: 'E_NOT_A_MODEL',
-    hint: { onnx: 'Convert the model to ONNX (tf2onnx).', gguf: 'Check the path.' },
+    hint: { onnx: 'Convert the model to ONNX (tf2onnx).' },
     matches: (head) => startsWith(head.subarray(4), 'TFL3'),
   },
   {
