@@ -196,17 +196,17 @@ export function engineError(message: string, file: string, cause: unknown): Whit
 }
 
 /** What `import()` of an optional engine failed with: absent (how to install it), or present and broken. */
-export function loadError(engine: string, cause: unknown): WhittleError {
+export function loadError(
+  engine: string,
+  cause: unknown,
+  purpose = 'it runs the models that are compared',
+): WhittleError {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   if (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') {
-    return new WhittleError(
-      'E_MISSING_PEER',
-      `${engine} is not installed; it runs the models that are compared`,
-      {
-        hint: `install it beside whittle: npm install ${engine} (or leave the proof out with --no-verify)`,
-        cause,
-      },
-    );
+    return new WhittleError('E_MISSING_PEER', `${engine} is not installed; ${purpose}`, {
+      hint: `install it beside whittle: npm install ${engine}${engine.startsWith('onnxruntime') ? ' (or leave the proof out with --no-verify)' : ''}`,
+      cause,
+    });
   }
   return new WhittleError('E_RUNTIME', `${engine} is installed but does not load`, {
     found: cause instanceof Error ? cause.message : String(cause),
