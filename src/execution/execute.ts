@@ -1,25 +1,24 @@
 /**
  * Fills layouts: plans the jobs, runs them on this thread and as few workers as pay off, and makes the files appear when
  * everything is written, flushed and the inputs are still the ones that were opened. One run may fill several outputs
- * (all modes of a model) at once. On any failure or abort nothing is left behind.
+ * (all modes of a model) at once. On any failure or abort nothing is left behind, but for what `resume` can continue
+ * (docs/resume.md).
  */
 
-import { availableParallelism } from 'node:os';
 import type { RunOptions } from '../core/progress.ts';
-import { WhittleError } from '../errors.ts';
+import { EXIT, WhittleError } from '../errors.ts';
 import { isFileSource } from '../io/file-source.ts';
 import type { ByteSource } from '../io/source.ts';
-import { selectKernels } from '../kernels/index.ts';
 import type { ErrorSums, Kernels } from '../kernels/kernels.ts';
-import { createMixedAccess, fileEntry } from './access.ts';
-import type { Job, JobResult, JobSource } from './job.ts';
+import { fingerprintOf } from './fingerprint.ts';
+import type { JobResult } from './job.ts';
 import { type FilesAndTasks, type JobPlan, planJobs } from './jobs.ts';
-import { aborted, FIRST_WORKER, NEXT, STOP } from './messages.ts';
+import { createLedger } from './ledger.ts';
+import { aborted } from './messages.ts';
 import type { NonFinitePolicy } from './operations/context.ts';
 import { addSums, sqnr } from './operations/sums.ts';
-import { type Pool, type PoolTotals, startPool, workerUrl } from './pool.ts';
-import { type JobOptions, runJob } from './run-job.ts';
-import { type OpenTargets, openTargets, type Target } from './targets.ts';
+import { runJobs } from './run-jobs.ts';
+import { type Journaling, type OpenTargets, openTargets, type Target } from './targets.ts';
 
 export interface OutputSet extends FilesAndTasks {
   readonly target: Target;
@@ -45,6 +44,20 @@ export interface ExecuteOptions extends RunOptions {
   readonly bytesPerWorker?: number | undefined;
   /** Bytes of one tile of f32; default 1 MiB. */
   readonly tileBytes?: number | undefined;
+  /**
+   * Continue the run that was stopped, where there is one: what it finished is checked and kept. Refused with E_RESUME where
+   * input, options or version changed. Only for outputs on disk.
+   */
+  readonly resume?: boolean | undefined;
+  /**
+   * Keep a journal, so that a run that is stopped or fails for want of room can be continued with `resume`. `auto` (default): where
+   * there is more than a second or so to lose, 64 MiB. Without one nothing is left of such a run.
+   */
+  readonly journal?: boolean | 'auto' | undefined;
+  /** Report the SHA-256 of every file on disk. */
+  readonly digest?: boolean | undefined;
+  /** Bytes of work after which what is finished is made durable; default 64 MiB. */
+  readonly flushBytes?: number | undefined;
 }
 
 export interface TensorReport {
@@ -57,9 +70,16 @@ export interface TensorReport {
   readonly maxAbs?: number | undefined;
 }
 
+export interface WrittenFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** Hex; present on request (`digest`) for files on disk. */
+  readonly sha256?: string | undefined;
+}
+
 export interface SetReport {
   /** Where the files are: model first, then its data files. */
-  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  readonly files: readonly WrittenFile[];
   readonly tensors: readonly TensorReport[];
   /** Over all measured weights, dB. */
   readonly sqnr?: number | undefined;
@@ -69,21 +89,14 @@ export interface ExecutionReport {
   readonly sets: readonly SetReport[];
   readonly bytesRead: number;
   readonly bytesWritten: number;
+  /** Bytes of work that an earlier run had done. */
+  readonly bytesResumed: number;
+  /** Bytes of work in all. */
+  readonly bytesTotal: number;
   readonly seconds: number;
   /** Threads that were used. */
   readonly threads: number;
 }
-
-/** Below this much work a worker costs more than it gives (about 40 ms until it computes). */
-const WORTH_A_WORKER = 24 << 20;
-/** More share one disk and one memory without gain. */
-const MAX_WORKERS = 64;
-/** Inline bytes above this are not copied to workers; this thread has them already. */
-const MAX_SHARED_INLINE = 1 << 20;
-/** Output bytes after which the disk is told to start. */
-const FLUSH_EVERY = 16 << 20;
-/** This thread lets others (signals, progress, messages) have a turn at least so often, milliseconds. */
-const TURN_MS = 12;
 
 /** Fills one output. See `executeSets`. */
 export async function executeFiles(
@@ -97,8 +110,8 @@ export async function executeFiles(
 
 /**
  * Fills several outputs in one run; all of them appear, or none.
- * @throws WhittleError E_ABORTED, E_NONFINITE, E_TRUNCATED, E_INPUT_CHANGED, E_OUTPUT_EXISTS, E_OUTPUT_IS_INPUT,
- * E_NO_SPACE, E_ACCESS, E_NOT_FOUND, E_IO.
+ * @throws WhittleError E_ABORTED, E_NONFINITE, E_TRUNCATED, E_INPUT_CHANGED, E_OUTPUT_EXISTS, E_OUTPUT_IS_INPUT, E_LOCKED,
+ * E_RESUME, E_NO_SPACE, E_ACCESS, E_NOT_FOUND, E_IO.
  */
 export async function executeSets(
   sets: readonly OutputSet[],
@@ -117,196 +130,69 @@ export async function executePlanned(
   const started = performance.now();
   if (options.signal?.aborted) throw aborted();
   const inputs = [...plan.sources, ...(options.inputs ?? [])];
-  const targets = await openTargets(sets, inputs);
+  const targets = await openTargets(sets, inputs, await journaling(plan, sets, options));
+  const ledger = createLedger(plan, sets, targets, options);
   try {
-    const outcome = await runJobs(plan, targets, options);
+    await ledger.recover();
+    const outcome = await runJobs(plan, targets, ledger, options);
     for (const source of new Set(inputs)) if (isFileSource(source)) await source.assertUnchanged();
     if (options.signal?.aborted) throw aborted();
+    // Flushing waits for the disk, digesting for the processor: both at once.
+    const digests =
+      options.digest === true ? (await Promise.all([targets.digests(), targets.flush()]))[0] : [];
     if (options.prove !== undefined) await targets.stage(options.prove);
     if (options.signal?.aborted) throw aborted();
     await targets.commit();
     return {
-      sets: report(plan, sets, targets, outcome.results, options.measure ?? false),
+      sets: report(plan, sets, targets, ledger.results, options.measure ?? false, digests),
       bytesRead: outcome.bytesRead,
       bytesWritten: outcome.bytesWritten,
+      bytesResumed: ledger.bytesResumed,
+      bytesTotal: plan.bytesTotal,
       threads: outcome.threads,
       seconds: (performance.now() - started) / 1000,
     };
   } catch (error) {
-    await targets.abort();
-    throw error;
+    const keep = targets.resumables.some((resumable) => resumable !== undefined) && leavesWork(error);
+    if (keep) await ledger.settle().catch(() => undefined);
+    await targets.abort(keep);
+    throw keep ? sayHowToResume(error, ledger.share, targets.paths[0]?.[0]) : error;
   }
 }
 
-interface Outcome extends Omit<PoolTotals, 'workers'> {
-  readonly results: ReadonlyMap<number, JobResult>;
-  readonly threads: number;
+/** Work below which a stopped run is not worth continuing. */
+const WORTH_A_JOURNAL = 64 << 20;
+
+async function journaling(
+  plan: JobPlan,
+  sets: readonly OutputSet[],
+  options: ExecuteOptions,
+): Promise<Journaling | undefined> {
+  const { resume = false, journal = 'auto', nonFinite = 'error' } = options;
+  const wanted = resume || journal === true || (journal === 'auto' && plan.bytesTotal >= WORTH_A_JOURNAL);
+  if (!wanted || sets.every(({ target }) => 'sinks' in target)) return undefined;
+  return { resume, fingerprints: await Promise.all(sets.map((set) => fingerprintOf(set, nonFinite))) };
 }
 
-async function runJobs(plan: JobPlan, targets: OpenTargets, options: ExecuteOptions): Promise<Outcome> {
-  const { jobs, sources } = plan;
-  const access = createMixedAccess(sources, targets.sinks);
-  const control = new Int32Array(new SharedArrayBuffer((FIRST_WORKER + MAX_WORKERS) * 4));
-  const jobOptions: JobOptions = {
-    nonFinite: options.nonFinite ?? 'error',
-    measure: options.measure ?? false,
-    tileBytes: options.tileBytes,
-  };
-  const results = new Map<number, JobResult>();
-  const progress = trackProgress(plan, targets, options);
-  const done = (result: JobResult, tensor: string, bytes: number): void => {
-    results.set(result.id, result);
-    progress.add(tensor, bytes);
-  };
-  const checkpoint = createCheckpoint(control, options.signal);
-  const stop = (): void => {
-    Atomics.store(control, STOP, 1);
-  };
-  options.signal?.addEventListener('abort', stop, { once: true });
-
-  const isShared = (job: Job): boolean => canShare(job, sources, targets.sinks);
-  const local = jobs.filter((job) => !isShared(job));
-  // The largest first: the small ones fill the gaps at the end.
-  const shared = jobs.filter(isShared).sort((a, b) => b.bytes - a.bytes || a.id - b.id);
-  let pool: Pool | undefined;
-  const errors: unknown[] = [];
-  try {
-    const url = workerUrl();
-    const workers = url === undefined ? 0 : workerCount(shared, options);
-    if (url !== undefined && workers > 0) {
-      const tables = { sources: sources.map(fileEntry), targets: targets.sinks.map(fileEntry) };
-      pool = startPool(url, workers, { jobs: shared, ...tables, options: jobOptions, control }, done);
-      // Looked at below; until then a failure must not count as unhandled.
-      pool.ended.catch(() => undefined);
-    }
-    for (const { target, offset, bytes } of plan.literals) {
-      await access.write(target, offset, bytes);
-    }
-    const kernels = options.kernels ?? (await selectKernels());
-    for (const job of local) {
-      await checkpoint();
-      done(await runJob(job, kernels, access, jobOptions, checkpoint), job.tensor, job.bytes);
-    }
-    for (;;) {
-      await checkpoint();
-      const job = shared[Atomics.add(control, NEXT, 1)];
-      if (job === undefined) break;
-      done(await runJob(job, kernels, access, jobOptions, checkpoint), job.tensor, job.bytes);
-    }
-  } catch (error) {
-    errors.push(error);
-    stop();
-  }
-  let others: PoolTotals = { workers: 0, bytesRead: 0, bytesWritten: 0 };
-  try {
-    pool?.release();
-    if (pool !== undefined) others = await pool.ended;
-  } catch (error) {
-    errors.push(error);
-  }
-  options.signal?.removeEventListener('abort', stop);
-  access.close();
-  await progress.settle().catch((error: unknown) => errors.push(error));
-  if (options.signal?.aborted) throw aborted();
-  if (errors.length > 0) throw firstCause(errors);
-  return {
-    results,
-    threads: others.workers + 1,
-    bytesRead: access.bytesRead + others.bytesRead,
-    bytesWritten: access.bytesWritten + others.bytesWritten,
-  };
-}
-
-/** The failure that stopped the run, not the stops that it caused. */
-function firstCause(errors: readonly unknown[]): unknown {
-  const cause = errors.find((error) => !(error instanceof WhittleError && error.code === 'E_ABORTED'));
-  return cause ?? errors[0];
-}
-
-/** Workers open files by themselves: everything the job touches must be one. */
-function canShare(
-  job: Job,
-  sources: readonly ByteSource[],
-  sinks: readonly { readonly path?: string | undefined }[],
-): boolean {
-  if (job.outputs.some((output) => sinks[output.target]?.path === undefined)) return false;
-  const own = sourcesOf(job);
-  return own.every((source) =>
-    source.kind === 'inline'
-      ? source.bytes.length <= MAX_SHARED_INLINE
-      : sources[source.index]?.path !== undefined,
+/** Whether what was done is good for a later run: the user stopped it, the machine failed it, or a bug did. */
+function leavesWork(error: unknown): boolean {
+  return (
+    !(error instanceof WhittleError) || error.exitCode === EXIT.interrupted || error.exitCode === EXIT.io
   );
 }
 
-function sourcesOf(job: Job): JobSource[] {
-  if (job.kind === 'dequantize') return Object.values(job.sources);
-  const { source, importance } = job;
-  if (importance === undefined) return [source];
-  return [source, importance.values, ...(importance.counts === undefined ? [] : [importance.counts])];
-}
-
-/** How many workers to start beside this thread. */
-function workerCount(shared: readonly Job[], options: ExecuteOptions): number {
-  const bytes = shared.reduce((sum, job) => sum + job.bytes, 0);
-  const threads = Math.max(1, Math.floor(options.threads ?? availableParallelism()));
-  const worth = options.bytesPerWorker ?? WORTH_A_WORKER;
-  if (bytes < worth) return 0;
-  return Math.max(0, Math.min(MAX_WORKERS, threads - 1, shared.length - 1, Math.ceil(bytes / worth)));
-}
-
-/** Throws E_ABORTED once the run is to stop, and gives the event loop a turn now and then. */
-function createCheckpoint(
-  control: Int32Array<SharedArrayBuffer>,
-  signal: AbortSignal | undefined,
-): () => Promise<void> | void {
-  let last = performance.now();
-  const assertRunning = (): void => {
-    if (signal?.aborted || Atomics.load(control, STOP) !== 0) throw aborted();
-  };
-  return () => {
-    assertRunning();
-    const now = performance.now();
-    if (now - last < TURN_MS) return;
-    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
-      last = performance.now();
-      assertRunning();
-    });
-  };
-}
-
-interface ProgressTracker {
-  add(tensor: string, bytes: number): void;
-  /** Waits for a flush that is under way; throws what it met. */
-  settle(): Promise<void>;
-}
-
-function trackProgress(plan: JobPlan, targets: OpenTargets, options: ExecuteOptions): ProgressTracker {
-  let bytesDone = 0;
-  let unflushed = 0;
-  let flushing: Promise<void> | undefined;
-  let failure: unknown;
-  return {
-    add(tensor, bytes) {
-      bytesDone += bytes;
-      unflushed += bytes;
-      if (unflushed >= FLUSH_EVERY * 4 && flushing === undefined) {
-        unflushed = 0;
-        flushing = targets
-          .flush()
-          .catch((error: unknown) => {
-            failure ??= error;
-          })
-          .finally(() => {
-            flushing = undefined;
-          });
-      }
-      options.onProgress?.({ phase: 'quantizing', bytesDone, bytesTotal: plan.bytesTotal, tensor });
-    },
-    async settle() {
-      await flushing;
-      if (failure !== undefined) throw failure;
-    },
-  };
+function sayHowToResume(error: unknown, share: number, file: string | undefined): unknown {
+  if (!(error instanceof WhittleError)) return error;
+  const done = `Run the same command with --resume to continue: ${Math.floor(share * 100)} % is done.`;
+  const { hint, ...details } = error.details;
+  const isStop = error.code === 'E_ABORTED';
+  const told = new WhittleError(error.code, error.message, {
+    ...details,
+    file: details.file ?? file,
+    hint: isStop || hint === undefined ? done : `${hint} ${done}`,
+  });
+  if (error.stack !== undefined) told.stack = error.stack;
+  return told;
 }
 
 function report(
@@ -315,6 +201,7 @@ function report(
   targets: OpenTargets,
   results: ReadonlyMap<number, JobResult>,
   measured: boolean,
+  digests: readonly (readonly (string | undefined)[])[],
 ): SetReport[] {
   return sets.map((set, index) => {
     const tensors = new Map<number, { count: number; nonFinite: number; sums: ErrorSums | undefined }>();
@@ -331,10 +218,11 @@ function report(
       whole = merge(whole, result.sums);
     }
     return {
-      files: set.files.map((file, i) => ({
-        path: targets.paths[index]?.[i] ?? file.name,
-        bytes: file.size,
-      })),
+      files: set.files.map((file, i) => {
+        const sha256 = digests[index]?.[i];
+        const path = targets.paths[index]?.[i] ?? file.name;
+        return { path, bytes: file.size, ...(sha256 !== undefined && { sha256 }) };
+      }),
       tensors: [...set.tasks, ...(set.restorations ?? [])].map((task) => {
         const { count, nonFinite, sums } = tensors.get(task.id) ?? {
           count: 0,

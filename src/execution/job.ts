@@ -8,6 +8,7 @@ import type { ErrorSums } from '../kernels/kernels.ts';
 import type { DequantizeOperation } from '../numerics/dequantize-operation.ts';
 import type { Operation, PartRole } from '../numerics/operation.ts';
 import type { Window } from './operations/context.ts';
+import type { Written } from './written.ts';
 
 /** Bytes of one tensor: a range of the source file with that index in the table of sources, or in memory. */
 export type JobSource =
@@ -55,4 +56,6 @@ export interface JobResult {
   readonly count: number;
   readonly nonFinite: number;
   readonly sums?: ErrorSums | undefined;
+  /** What it wrote, where that is noted. */
+  readonly written?: readonly Written[] | undefined;
 }

@@ -8,11 +8,14 @@ import type { Job, JobResult, JobSource } from './job.ts';
 import { DEFAULT_TILE_BYTES, type NonFinitePolicy, type ReadableRange } from './operations/context.ts';
 import { runDequantize } from './operations/dequantize.ts';
 import { runOperation } from './operations/run.ts';
+import { trackWrites, type WriteTracker, type Written } from './written.ts';
 
 export interface JobOptions {
   readonly nonFinite: NonFinitePolicy;
   readonly measure: boolean;
   readonly tileBytes?: number | undefined;
+  /** Note what is written, for the journal. */
+  readonly note?: boolean | undefined;
 }
 
 /** @throws WhittleError with the tensor's name; E_ABORTED from `checkpoint`. */
@@ -23,6 +26,7 @@ export async function runJob(
   options: JobOptions,
   checkpoint: () => Promise<void> | void,
 ): Promise<JobResult> {
+  const tracker = options.note === true ? trackWrites() : undefined;
   const context = {
     tensor: job.tensor,
     kernels,
@@ -30,7 +34,8 @@ export async function runJob(
     measure: options.measure,
     tileBytes: options.tileBytes ?? DEFAULT_TILE_BYTES,
     checkpoint,
-    write: (role: PartRole, offset: number, bytes: Uint8Array) => writePart(job, access, role, offset, bytes),
+    write: (role: PartRole, offset: number, bytes: Uint8Array) =>
+      writePart(job, access, tracker, role, offset, bytes),
   };
   try {
     if (job.kind === 'quantize') {
@@ -47,7 +52,7 @@ export async function runJob(
           },
         }),
       });
-      return { id: job.id, ...result };
+      return { id: job.id, ...result, ...noted(tracker) };
     }
     const { sources } = job;
     const read = (role: PartRole, offset: number, target: Uint8Array) => {
@@ -55,10 +60,16 @@ export async function runJob(
       if (source === undefined) throw new Error(`the job for ${job.tensor} has no source for ${role}`);
       return readSource(source, access, offset, target);
     };
-    return { id: job.id, ...(await runDequantize(job.operation, job.window, { ...context, read })) };
+    const result = await runDequantize(job.operation, job.window, { ...context, read });
+    return { id: job.id, ...result, ...noted(tracker) };
   } catch (error) {
     throw error instanceof WhittleError ? error.with({ tensor: job.tensor }) : error;
   }
+}
+
+function noted(tracker: WriteTracker | undefined): { written?: Written[] } {
+  const written = tracker?.written();
+  return written === undefined ? {} : { written };
 }
 
 function readable(source: JobSource, access: Access): ReadableRange {
@@ -97,18 +108,20 @@ function readSource(
 function writePart(
   job: Job,
   access: Access,
+  tracker: WriteTracker | undefined,
   role: PartRole,
   offset: number,
   bytes: Uint8Array,
 ): Promise<void> | void {
   let pending: Promise<void> | undefined;
   let found = false;
-  for (const output of job.outputs) {
+  for (const [index, output] of job.outputs.entries()) {
     if (output.role !== role) continue;
     found = true;
     if (offset + bytes.length > output.length) {
       throw new Error(`${job.tensor}: ${role} of ${output.length} bytes was given ${offset + bytes.length}`);
     }
+    tracker?.note(index, output.offset + offset, bytes);
     const write = () => access.write(output.target, output.offset + offset, bytes);
     if (pending !== undefined) pending = pending.then(write);
     else pending = write() ?? undefined;

@@ -4,12 +4,22 @@
  * are committed together, the model last, and rolled back together where a step fails.
  *
  * Temporary names hold the process number: `.<name>.<pid>-<n>.partial`. Those of processes that no longer run, left by a
- * kill or a power cut, are removed when the next output is created in the folder.
+ * kill or a power cut, are removed when the next output is created in the folder. An output that a later run may continue
+ * has a stable temporary name instead, `<name>.partial`; its journal and lock stand beside it (execution/journal.ts).
  */
 
 import { basename, dirname, join, resolve } from 'node:path';
 import { WhittleError } from '../errors.ts';
-import { type Disk, type DiskFile, type DiskIdentity, diskError, realDisk, writeAll } from './disk.ts';
+import {
+  type Disk,
+  type DiskFile,
+  type DiskIdentity,
+  diskError,
+  readAll,
+  realDisk,
+  writeAll,
+} from './disk.ts';
+import { isRunning } from './output-lock.ts';
 import type { ByteSink } from './source.ts';
 
 export interface AtomicFileOptions {
@@ -20,6 +30,11 @@ export interface AtomicFileOptions {
   /** Files that are read: none of them may be the output. */
   readonly inputs?: readonly Pick<DiskIdentity, 'dev' | 'ino'>[] | undefined;
   readonly disk?: Disk | undefined;
+  /**
+   * A stable temporary name, `partialPath(path)`, which only the holder of the output's lock may ask for: `create` starts it anew,
+   * `continue` goes on with what is there.
+   */
+  readonly stable?: 'create' | 'continue' | undefined;
 }
 
 export interface AtomicFile extends ByteSink {
@@ -30,6 +45,15 @@ export interface AtomicFile extends ByteSink {
   flush(): Promise<void>;
   /** Flushes and closes the temporary file; nothing is visible yet. */
   finish(): Promise<void>;
+  /** Reads back what was written, before `finish`; returns the bytes read, fewer at the end of the file. */
+  read(offset: number, target: Uint8Array): Promise<number>;
+  /** Closes the temporary file and leaves it for a later run. */
+  leave(): Promise<void>;
+}
+
+/** Where an output with a stable temporary name is until commit. */
+export function partialPath(final: string): string {
+  return `${final}.partial`;
 }
 
 interface Staged extends AtomicFile {
@@ -64,11 +88,20 @@ export async function createAtomicFile(path: string, options: AtomicFileOptions 
   if (path.includes('\0')) throw new WhittleError('E_USAGE', 'a path cannot hold a NUL character', details);
   await guard('look at the output', () => assertFree(disk, path, final, options));
   await removeStale(disk, directory);
-  if (options.size !== undefined) await assertSpace(directory, path, options.size, disk);
 
-  const temporary = join(directory, `.${basename(final)}.${process.pid}-${counter++}.partial`);
-  const previous = `${temporary.slice(0, -'.partial'.length)}.previous`;
-  const file: DiskFile = await guard('create the output', () => disk.create(temporary));
+  const unique = join(directory, `.${basename(final)}.${process.pid}-${counter++}`);
+  const temporary = options.stable === undefined ? `${unique}.partial` : partialPath(final);
+  const previous = `${unique}.previous`;
+  const file: DiskFile = await guard('create the output', async () => {
+    if (options.stable === 'create') await disk.remove(temporary);
+    if (options.size !== undefined) {
+      const there = options.stable === 'continue' ? await disk.identity(temporary) : undefined;
+      const missing = options.size - (there?.allocated ?? there?.size ?? 0);
+      await assertSpace(directory, path, Math.max(0, missing), disk);
+    }
+    const found = options.stable === 'continue' ? await disk.reopen(temporary) : undefined;
+    return found ?? (await disk.create(temporary));
+  });
   let state: 'open' | 'finished' | 'published' | 'gone' = 'open';
   let hasBackup = false;
 
@@ -92,6 +125,11 @@ export async function createAtomicFile(path: string, options: AtomicFileOptions 
     flush,
     finish,
     write: (offset, bytes) => guard('write the output', () => writeAll(file, offset, bytes)),
+    read: (offset, target) => guard('read the output back', () => readAll(file, offset, target)),
+    async leave() {
+      if (state === 'open') await quietly(() => file.close());
+      if (state === 'open' || state === 'finished') state = 'gone';
+    },
     async publish(backup) {
       // Looked at again: a file may have appeared there while this one was being written.
       await guard('look at the output', () => assertFree(disk, path, final, options));
@@ -106,8 +144,8 @@ export async function createAtomicFile(path: string, options: AtomicFileOptions 
     },
     async withdraw() {
       if (state === 'published') {
-        await disk.remove(final);
-        state = 'gone';
+        await disk.rename(final, temporary);
+        state = 'finished';
       }
       if (hasBackup) await disk.rename(previous, final);
       hasBackup = false;
@@ -133,9 +171,13 @@ const diskOf = new WeakMap<AtomicFile, Disk>();
 
 /**
  * Commits all or none, in order: give the model last, since its presence says that its data files are complete.
- * Where a step fails, what was put in place is taken back, the files it replaced return, and nothing is left beside them.
+ * Where a step fails, what was put in place is taken back, the files it replaced return, and nothing is left beside them but,
+ * with `leave`, the temporary files.
  */
-export async function commitTogether(files: readonly AtomicFile[]): Promise<void> {
+export async function commitTogether(
+  files: readonly AtomicFile[],
+  options: { readonly onFailure?: 'remove' | 'leave' | undefined } = {},
+): Promise<void> {
   const sinks = files.map((file) => {
     const found = staged.get(file);
     if (found === undefined) throw new Error('commitTogether takes files of createAtomicFile');
@@ -148,7 +190,7 @@ export async function commitTogether(files: readonly AtomicFile[]): Promise<void
   } catch (error) {
     // A single file replaces its predecessor in one step, so there is nothing to go back to: once there, it is complete.
     if (sinks.length > 1) for (const sink of [...sinks].reverse()) await quietly(() => sink.withdraw());
-    await Promise.all(sinks.map((sink) => sink.abort()));
+    await Promise.all(sinks.map((sink) => (options.onFailure === 'leave' ? sink.leave() : sink.abort())));
     throw error;
   }
   for (const sink of sinks) await quietly(() => sink.settle());
@@ -175,6 +217,15 @@ async function syncDirectories(sinks: readonly Staged[]): Promise<void> {
 async function settleAll(promises: readonly Promise<void>[]): Promise<void> {
   const results = await Promise.allSettled(promises);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+/** The checks of `createAtomicFile` that need no file: whether `path` may be written. */
+export async function assertMayWrite(path: string, options: AtomicFileOptions): Promise<void> {
+  try {
+    await assertFree(options.disk ?? realDisk, path, resolve(path), options);
+  } catch (error) {
+    throw diskError(error, 'look at the output', { file: path });
+  }
 }
 
 async function assertFree(
@@ -244,16 +295,6 @@ async function removeStale(disk: Disk, directory: string): Promise<void> {
     const match = TEMPORARY.exec(name);
     if (match === null || isRunning(Number(match[1]))) continue;
     await quietly(() => disk.remove(join(directory, name)));
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it runs and belongs to somebody else.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }
 

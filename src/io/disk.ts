@@ -6,11 +6,13 @@
  * (Node rejects more); pieces of at most 64 MiB are written.
  */
 
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
-import { open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { closeSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { type FileHandle, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { type ErrorCode, type ErrorDetails, WhittleError } from '../errors.ts';
 
 export interface DiskFile {
+  /** May read fewer bytes than asked for; 0 at the end of the file. */
+  read(target: Uint8Array, offset: number): Promise<number> | number;
   /** May write fewer bytes than given. */
   write(bytes: Uint8Array, offset: number): Promise<number> | number;
   /** Flushes data and the metadata needed to read it. */
@@ -25,11 +27,15 @@ export interface DiskIdentity {
   readonly size: number;
   readonly mtimeMs: number;
   readonly kind: 'file' | 'directory' | 'other';
+  /** Bytes that the file takes on the disk: fewer than `size` where it has holes. */
+  readonly allocated?: number | undefined;
 }
 
 export interface Disk {
   /** Creates a file that must not exist yet. */
   create(path: string): Promise<DiskFile>;
+  /** Opens a file for reading and writing; undefined where there is none. */
+  reopen(path: string): Promise<DiskFile | undefined>;
   identity(path: string): Promise<DiskIdentity | undefined>;
   /** Bytes that may still be written by this user in the file system of `directory`; undefined where not known. */
   freeBytes(directory: string): Promise<number | undefined>;
@@ -44,15 +50,15 @@ export interface Disk {
 export const MAX_WRITE = 64 << 20;
 
 export const realDisk: Disk = {
-  async create(path) {
-    const handle = await open(path, 'wx', 0o666);
-    return {
-      // Synchronous: most writes are into the page cache, where a round trip through the thread pool costs more.
-      write: (bytes, offset) => writeSync(handle.fd, bytes, 0, Math.min(bytes.length, MAX_WRITE), offset),
-      sync: () => handle.datasync(),
-      truncate: (size) => handle.truncate(size),
-      close: () => handle.close(),
-    };
+  create: async (path) => diskFile(await open(path, 'wx+', 0o666)),
+
+  async reopen(path) {
+    try {
+      return diskFile(await open(path, 'r+'));
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
   },
 
   async identity(path) {
@@ -64,6 +70,8 @@ export const realDisk: Disk = {
         size: found.size,
         mtimeMs: found.mtimeMs,
         kind: found.isFile() ? 'file' : found.isDirectory() ? 'directory' : 'other',
+        // Always in units of 512 bytes; 0 or missing where the file system does not count.
+        ...(found.blocks > 0 && { allocated: found.blocks * 512 }),
       };
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return undefined;
@@ -100,6 +108,17 @@ export const realDisk: Disk = {
     }
   },
 };
+
+function diskFile(handle: FileHandle): DiskFile {
+  return {
+    // Synchronous: most calls meet the page cache, where a round trip through the thread pool costs more.
+    read: (target, offset) => readSync(handle.fd, target, 0, Math.min(target.length, MAX_WRITE), offset),
+    write: (bytes, offset) => writeSync(handle.fd, bytes, 0, Math.min(bytes.length, MAX_WRITE), offset),
+    sync: () => handle.datasync(),
+    truncate: (size) => handle.truncate(size),
+    close: () => handle.close(),
+  };
+}
 
 /** On Windows a virus scanner or indexer may hold a fresh file for a moment; elsewhere the first answer counts. */
 async function renamePatiently(from: string, to: string): Promise<void> {
@@ -206,6 +225,32 @@ export async function writeAll(file: DiskFile, offset: number, bytes: Uint8Array
     const written = typeof answer === 'number' ? answer : await answer;
     if (written <= 0) throw noProgress();
     done += written;
+  }
+}
+
+/** Reads until `target` is full or the file ends; returns the bytes read. */
+export async function readAll(file: DiskFile, offset: number, target: Uint8Array): Promise<number> {
+  let done = 0;
+  while (done < target.length) {
+    const answer = file.read(target.subarray(done), offset + done);
+    const got = typeof answer === 'number' ? answer : await answer;
+    if (got <= 0) break;
+    done += got;
+  }
+  return done;
+}
+
+/** The first `most` bytes of a file; undefined where there is none. */
+export async function readWhole(disk: Disk, path: string, most: number): Promise<Uint8Array | undefined> {
+  const found = await disk.identity(path);
+  if (found === undefined || found.kind !== 'file') return undefined;
+  const file = await disk.reopen(path);
+  if (file === undefined) return undefined;
+  try {
+    const bytes = new Uint8Array(Math.min(found.size, most));
+    return bytes.subarray(0, await readAll(file, 0, bytes));
+  } finally {
+    await file.close();
   }
 }
 

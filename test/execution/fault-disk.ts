@@ -48,35 +48,12 @@ export function createFaultDisk(
     async create(path): Promise<DiskFile> {
       step();
       if (files.has(path)) throw systemError('EEXIST');
-      let name = path;
       files.set(path, new Uint8Array());
-      const content = (): Uint8Array => files.get(name) ?? new Uint8Array();
-      const resize = (size: number): void => {
-        const next = new Uint8Array(size);
-        next.set(content().subarray(0, size));
-        files.set(name, next);
-      };
-      return {
-        async write(bytes, offset) {
-          // Calls take as much as they like, as the system may.
-          const short = step(true) === 'short';
-          const part = bytes.subarray(0, short ? Math.floor(bytes.length / 2) : Math.min(bytes.length, 1000));
-          if (short && part.length === 0) throw systemError('ENOSPC');
-          if (offset + part.length > content().length) resize(offset + part.length);
-          content().set(part, offset);
-          return part.length;
-        },
-        async sync() {
-          step();
-        },
-        async truncate(size) {
-          step();
-          resize(size);
-        },
-        async close() {
-          name = path;
-        },
-      };
+      return fileAt(path);
+    },
+    async reopen(path): Promise<DiskFile | undefined> {
+      step();
+      return files.has(path) ? fileAt(path) : undefined;
     },
     async identity(path) {
       const found = files.get(path);
@@ -103,4 +80,38 @@ export function createFaultDisk(
       step();
     },
   };
+
+  function fileAt(name: string): DiskFile {
+    const content = (): Uint8Array => files.get(name) ?? new Uint8Array();
+    const resize = (size: number): void => {
+      const next = new Uint8Array(size);
+      next.set(content().subarray(0, size));
+      files.set(name, next);
+    };
+    return {
+      async read(target, offset) {
+        step();
+        const part = content().subarray(offset, offset + Math.min(target.length, 1000));
+        target.set(part);
+        return part.length;
+      },
+      async write(bytes, offset) {
+        // Calls take as much as they like, as the system may.
+        const short = step(true) === 'short';
+        const part = bytes.subarray(0, short ? Math.floor(bytes.length / 2) : Math.min(bytes.length, 1000));
+        if (short && part.length === 0) throw systemError('ENOSPC');
+        if (offset + part.length > content().length) resize(offset + part.length);
+        content().set(part, offset);
+        return part.length;
+      },
+      async sync() {
+        step();
+      },
+      async truncate(size) {
+        step();
+        resize(size);
+      },
+      async close() {},
+    };
+  }
 }
