@@ -92,6 +92,8 @@ export async function dequantizeModel(
       target: { directory: dirname(path), force },
       inputs: [model.source],
       threads,
+      // A pass without searches: sooner done again than continued.
+      journal: false,
       signal,
       onProgress: onProgress && ((progress) => onProgress({ ...progress, phase: 'dequantizing' })),
       ...(provable && {

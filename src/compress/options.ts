@@ -41,6 +41,12 @@ export interface CompressOptions extends RunOptions {
    * model fits into memory; `true` or options insist on it, `false` leaves it out.
    */
   readonly verify?: boolean | VerifyOptions | undefined;
+  /** Continue a run of the same command that was stopped (docs/resume.md). */
+  readonly resume?: boolean | undefined;
+  /** Keep a journal for that; default: for models of 64 MiB and more. */
+  readonly journal?: boolean | 'auto' | undefined;
+  /** Report the SHA-256 of every file. */
+  readonly sha256?: boolean | undefined;
   /** Make the plan and its exact sizes; write nothing. */
   readonly dryRun?: boolean | undefined;
 }
@@ -82,7 +88,11 @@ export interface ModeResult {
   readonly input: string;
   readonly inputBytes: number;
   /** Model file first, then its data files. Empty in a dry run's file system, but named all the same. */
-  readonly files: readonly { readonly path: string; readonly bytes: number }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly bytes: number;
+    readonly sha256?: string | undefined;
+  }[];
   readonly bytes: number;
   readonly plan: Plan;
   readonly weights: readonly WeightError[];

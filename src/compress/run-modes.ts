@@ -34,7 +34,7 @@ export async function describeModes(models: readonly PlannedModel[]): Promise<Mo
   return results;
 }
 
-/** @throws WhittleError whatever executing and proving throw; nothing is left behind then */
+/** @throws WhittleError whatever executing and proving throw; nothing is left behind then but what `resume` can continue */
 export async function runModes(
   models: readonly PlannedModel[],
   options: CompressOptions,
@@ -52,6 +52,9 @@ export async function runModes(
     threads: options.threads,
     measure: options.measure,
     nonFinite: options.nonFinite,
+    resume: options.resume,
+    journal: options.journal,
+    digest: options.sha256,
     signal: options.signal,
     onProgress: options.onProgress,
     inputs: jobs.map(({ model }) => model.source),
