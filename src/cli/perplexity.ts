@@ -54,7 +54,7 @@ export async function runPerplexity(
   const base = flags.base === undefined ? undefined : await runtime.load(flags.base, options);
   const reports: (PerplexityReport & { readonly bytes: number })[] = [];
   try {
-    for (const [index, file] of files.entries()) {
+    for (const file of files) {
       const { size: bytes } = await statOf(file);
       const model: LanguageModel = await runtime.load(file, options);
       try {
@@ -66,11 +66,9 @@ export async function runPerplexity(
             chunks: flags.chunks,
             signal: context.signal,
             onChunk: (done, total, perplexity) =>
-              context.progress.onProgress({
-                phase: `${basename(file)}: ${perplexity.toFixed(3)}`,
-                bytesDone: index * total + done,
-                bytesTotal: files.length * total,
-              }),
+              context.progress.status(
+                `${safeName(basename(file))}: window ${done} of ${total}, perplexity ${perplexity.toFixed(3)}`,
+              ),
           },
           base,
         );

@@ -7,7 +7,9 @@ import { Command, Option } from 'commander';
 import { WhittleError } from '../errors.ts';
 import { nearest } from '../planning/suggest.ts';
 import { examples, finish, type ProgramOptions } from './grammar/command.ts';
+import { addImatrix, addMerge, addSplit, addTypes } from './grammar/gguf.ts';
 import { addCompare, addDequantize, addInspect } from './grammar/models.ts';
+import { addPerplexity } from './grammar/perplexity.ts';
 import { addQuantize } from './grammar/quantize.ts';
 
 export type { ProgramOptions } from './grammar/command.ts';
@@ -27,7 +29,7 @@ export function createProgram(options: ProgramOptions): Command {
   const { stdout, stderr } = options.streams;
   const program = new Command('whittle')
     .description(
-      'Makes trained neural networks smaller: measure, quantize, prove in the runtime, write ONNX.',
+      'Makes trained neural networks smaller: measure, quantize, prove in the runtime; ONNX and GGUF.',
     )
     .version(options.version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
@@ -61,13 +63,20 @@ export function createProgram(options: ProgramOptions): Command {
       ['whittle quantize ./my-model --to q4f16', 'every session of a transformers.js folder'],
       ['whittle compare model.onnx model_q4.onnx', 'what was lost, weight by weight and at the outputs'],
       ['whittle modes', 'what q4, q8, bnb4 … mean and where they run'],
+      ['whittle quantize model-f16.gguf --to Q4_K_M', 'GGUF: what llama-quantize writes, byte for byte'],
+      ['whittle quantize model-f16.gguf --dry-run --all', 'size and error of every GGUF type for this model'],
     ]).concat('\n', EXIT_CODES),
   );
   addInspect(program, options);
   addQuantize(program, options);
   addDequantize(program, options);
   addCompare(program, options);
+  addPerplexity(program, options);
   addModes(program, options);
+  addTypes(program, options);
+  addImatrix(program, options);
+  addSplit(program, options);
+  addMerge(program, options);
   addCompletion(program, options);
   addHelp(program);
   return program;

@@ -18,7 +18,7 @@ koffi.load(`${folder}/libggml-base.so`, { global: true });
 const ggml = koffi.load(`${folder}/libggml.v0.5.0.so`, { global: true });
 const llama = koffi.load(`${folder}/libllama.v0.5.0.so`, { global: true });
 
-const ModelParams = koffi.struct('ModelParams', {
+koffi.struct('ModelParams', {
   devices: 'void *',
   buft: 'void *',
   gpuLayers: 'int',
@@ -32,7 +32,7 @@ const ModelParams = koffi.struct('ModelParams', {
   overrides: 'void *',
   flags: koffi.array('bool', 6),
 });
-const ContextParams = koffi.struct('ContextParams', {
+koffi.struct('ContextParams', {
   n_ctx: 'uint32_t',
   n_batch: 'uint32_t',
   n_ubatch: 'uint32_t',
@@ -57,7 +57,7 @@ const ContextParams = koffi.struct('ContextParams', {
   n_samplers: 'size_t',
   other: 'void *',
 });
-const Batch = koffi.struct('Batch', {
+koffi.struct('Batch', {
   n_tokens: 'int32_t',
   token: 'void *',
   embd: 'void *',
