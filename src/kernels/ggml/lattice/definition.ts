@@ -1,18 +1,17 @@
 /**
  * The definition of the lattice family of block types: IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S.
  *
- * Encoding: each sub-block finds its scale and points alone (search.ts); the largest scale of a block becomes 31 steps of the
- * block's scale, and the sub-blocks' scales odd multiples of it. Decoding: the block's scale, times the sub-block's, times the
+ * Encoding: each sub-block finds its scale and points alone (search.ts), then a block is put together (write-block.ts). Decoding: the block's scale, times the sub-block's, times the
  * point's component, with its sign, in this order.
  */
 
-import { f16BitsToF32, f32ToF16Bits } from '../../../core/floats.ts';
+import { f16BitsToF32 } from '../../../core/floats.ts';
 import { codebookValues } from '../codebooks/codebook.ts';
 import type { BlockCodec } from '../codec.ts';
 import { BLOCK, FORMS, type LatticeType, neighboursOfType } from './forms.ts';
 import { LAYOUTS } from './layouts.ts';
-import { levelOf } from './rounding.ts';
 import { createSearch } from './search.ts';
+import { blockWriter } from './write-block.ts';
 
 const f = Math.fround;
 
@@ -31,48 +30,34 @@ function quarter(d: number, level: number): number {
 
 function encoder(type: LatticeType): BlockCodec['quantize'] {
   const form = FORMS[type];
-  const layout = LAYOUTS[type];
-  const { subBlock } = form;
+  const { bytes } = LAYOUTS[type];
+  const { subBlock, book } = form;
   const subBlocks = BLOCK / subBlock;
-  const scales = new Float32Array(subBlocks);
-  /** These write points at once, and leave them where all scales turn out to be zero. */
-  const keepsPoints = type === 'iq2_s' || type === 'iq3_s';
+  const write = blockWriter(type);
+  const found = {
+    scales: new Float32Array(subBlocks),
+    points: new Uint16Array(BLOCK / book.dimensions),
+    signs: new Uint8Array(BLOCK / 8),
+  };
   let search: ReturnType<typeof createSearch> | undefined;
 
   return (values, rowLength, importance, target) => {
     const { places } = neighboursOfType(type);
     search ??= createSearch(form, neighboursOfType(type));
-    target.fill(0);
-    for (let from = 0, to = 0; from < values.length; from += BLOCK, to += layout.bytes) {
+    for (let from = 0, to = 0; from < values.length; from += BLOCK, to += bytes) {
       const block = values.subarray(from, from + BLOCK);
       const column = from % rowLength;
       const weights = importance?.subarray(column, column + BLOCK);
-      const out = target.subarray(to, to + layout.bytes);
       let squares = 0;
       for (const value of block) squares = f(squares + f(value * value));
       const spread = f(f(form.spread * squares) / BLOCK);
-      let most = 0;
-      let part = 0;
       for (let sub = 0; sub < subBlocks; sub++) {
-        const found = search(block, weights, subBlock * sub, spread);
-        scales[sub] = found.scale;
-        if (!found.filled) continue;
-        const points = found.words.map((word) => places[word]!);
-        layout.writePoints(out, sub, part, points, found.signs);
-        part++;
-        if (!(most > found.scale)) most = found.scale;
+        const { filled, scale, words, signs } = search(block, weights, subBlock * sub, spread);
+        found.scales[sub] = filled ? scale : -1;
+        for (const [k, word] of words.entries()) found.points[sub * words.length + k] = places[word]!;
+        found.signs.set(signs, sub * signs.length);
       }
-      if (most === 0) {
-        if (!keepsPoints) out.fill(0);
-        continue;
-      }
-      const d = f(most / 31);
-      const half = f32ToF16Bits(f(d * form.correction));
-      out[0] = half & 255;
-      out[1] = half >> 8;
-      const inverse = f(1 / d);
-      for (let sub = 0; sub < subBlocks; sub++)
-        layout.writeScale(out, sub, levelOf(scales[sub]!, inverse, 15));
+      write(target.subarray(to, to + bytes), found);
     }
   };
 }

@@ -9,13 +9,15 @@ import type { LatticeType } from './forms.ts';
 /** A sub-block's part of a block. Writing adds bits to a block of zeros. */
 export interface LatticeLayout {
   readonly bytes: number;
-  /** `groups` are the indices of its points, `signs` as in search.ts; `part` its number among those written so far. */
+  /** Its points' indices are `points` from `g` on, its signs `signs` from `e` on; `part`: how many sub-blocks were written before. */
   writePoints(
     block: Uint8Array,
     sub: number,
     part: number,
-    groups: ArrayLike<number>,
+    points: Uint16Array,
+    g: number,
     signs: Uint8Array,
+    e: number,
   ): void;
   writeScale(block: Uint8Array, sub: number, level: number): void;
   /** Index of the block's point `group`. */
@@ -40,15 +42,15 @@ function signWords(
   start: number,
   stride: number,
 ): Pick<LatticeLayout, 'writeScale' | 'readScale' | 'readSigns'> & {
-  writeSigns(block: Uint8Array, sub: number, signs: Uint8Array): void;
+  writeSigns(block: Uint8Array, sub: number, signs: Uint8Array, e: number): void;
 } {
   const read = (block: Uint8Array, sub: number): number => {
     const at = start + stride * sub;
     return (block[at]! | (block[at + 1]! << 8) | (block[at + 2]! << 16) | (block[at + 3]! << 24)) >>> 0;
   };
   return {
-    writeSigns: (block, sub, signs) => {
-      const word = signs[0]! | (signs[1]! << 7) | (signs[2]! << 14) | (signs[3]! << 21);
+    writeSigns: (block, sub, signs, e) => {
+      const word = signs[e]! | (signs[e + 1]! << 7) | (signs[e + 2]! << 14) | (signs[e + 3]! << 21);
       for (let i = 0; i < 4; i++) block[start + stride * sub + i]! |= word >>> (8 * i);
     },
     writeScale: (block, sub, level) => {
@@ -74,19 +76,19 @@ export const LAYOUTS: Readonly<Record<LatticeType, LatticeLayout>> = {
   iq2_xxs: {
     ...signs2,
     bytes: 66,
-    writePoints: (block, sub, _part, groups, signs) => {
-      for (let k = 0; k < 4; k++) block[2 + 8 * sub + k] = groups[k]!;
-      signs2.writeSigns(block, sub, signs);
+    writePoints: (block, sub, _part, points, g, signs, e) => {
+      for (let k = 0; k < 4; k++) block[2 + 8 * sub + k] = points[g + k]!;
+      signs2.writeSigns(block, sub, signs, e);
     },
     readPoint: (block, group) => block[2 + 8 * (group >> 2) + (group & 3)]!,
   },
   iq2_xs: {
     ...nibbles(66),
     bytes: 74,
-    writePoints: (block, sub, _part, groups, signs) => {
+    writePoints: (block, sub, _part, points, g, signs, e) => {
       for (let k = 0; k < 2; k++) {
-        block[2 + 4 * sub + 2 * k] = groups[k]!;
-        block[3 + 4 * sub + 2 * k] = (groups[k]! >> 8) | (signs[k]! << 1);
+        block[2 + 4 * sub + 2 * k] = points[g + k]!;
+        block[3 + 4 * sub + 2 * k] = (points[g + k]! >> 8) | (signs[e + k]! << 1);
       }
     },
     readPoint: (block, group) => block[2 + 2 * group]! | ((block[3 + 2 * group]! & 1) << 8),
@@ -95,12 +97,12 @@ export const LAYOUTS: Readonly<Record<LatticeType, LatticeLayout>> = {
   iq2_s: {
     ...nibbles(74),
     bytes: 82,
-    writePoints: (block, sub, _part, groups, signs) => {
+    writePoints: (block, sub, _part, points, g, signs, e) => {
       for (let k = 0; k < 2; k++) {
         const group = 2 * sub + k;
-        block[2 + group] = groups[k]!;
-        block[34 + group] = signs[k]!;
-        block[66 + (group >> 2)]! |= (groups[k]! >> 8) << (2 * (group & 3));
+        block[2 + group] = points[g + k]!;
+        block[34 + group] = signs[e + k]!;
+        block[66 + (group >> 2)]! |= (points[g + k]! >> 8) << (2 * (group & 3));
       }
     },
     readPoint: (block, group) =>
@@ -110,9 +112,9 @@ export const LAYOUTS: Readonly<Record<LatticeType, LatticeLayout>> = {
   iq3_xxs: {
     ...signs3,
     bytes: 98,
-    writePoints: (block, sub, _part, groups, signs) => {
-      for (let k = 0; k < 8; k++) block[2 + 8 * sub + k] = groups[k]!;
-      signs3.writeSigns(block, sub, signs);
+    writePoints: (block, sub, _part, points, g, signs, e) => {
+      for (let k = 0; k < 8; k++) block[2 + 8 * sub + k] = points[g + k]!;
+      signs3.writeSigns(block, sub, signs, e);
     },
     readPoint: (block, group) => block[2 + group]!,
   },
@@ -121,12 +123,12 @@ export const LAYOUTS: Readonly<Record<LatticeType, LatticeLayout>> = {
     bytes: 110,
     // The encoder does not move on after a sub-block of zeros: what follows is written one place too early (but for the
     // ninth bits). Files contain it so.
-    writePoints: (block, sub, part, groups, signs) => {
+    writePoints: (block, sub, part, points, g, signs, e) => {
       for (let k = 0; k < 8; k++) {
-        block[2 + 8 * part + k] = groups[k]!;
-        block[66 + sub]! |= (groups[k]! >> 8) << k;
+        block[2 + 8 * part + k] = points[g + k]!;
+        block[66 + sub]! |= (points[g + k]! >> 8) << k;
       }
-      for (let k = 0; k < 4; k++) block[74 + 4 * part + k] = signs[k]!;
+      for (let k = 0; k < 4; k++) block[74 + 4 * part + k] = signs[e + k]!;
     },
     readPoint: (block, group) => block[2 + group]! | (((block[66 + (group >> 3)]! >> (group & 7)) & 1) << 8),
     readSigns: (block, eight) => block[74 + eight]!,
