@@ -11,7 +11,7 @@
 
 import { book } from './decode';
 import { halfBits, lane, MAGIC, transpose } from './lanes';
-import { addSquares, blockAt, firstExtreme, gather, VALUES, weigh, WEIGHTS } from './weights';
+import { addSquares, blockAt, firstExtreme, VALUES, weigh, WEIGHTS } from './weights';
 
 /** 32 vectors each: the middle of a value's two neighbours, the lower neighbour, and the bits in which the upper one differs. */
 const MIDDLES: usize = memory.data(512, 16);

@@ -1,16 +1,14 @@
 /**
- * What the searches read: 32 values of four blocks, one block in each lane, and their weights.
+ * What the searches read: values and weights of several blocks, one block in each lane, and the sums of squares behind them.
  *
- * With importance a weight is importance · sqrt(σ² + x²). After the last block its values stand in the spare lanes, whose
- * results are not stored.
+ * With importance a weight is importance · sqrt(σ² + x²). After the last block its values stand in the spare lanes.
  */
 
-import { lane, storeTransposed, transpose } from './lanes';
+import { lane, storeTransposed } from './lanes';
 
-/** 32 vectors each: values, weights, and weight times value. */
+/** Of four blocks, 32 vectors each. */
 export const VALUES: usize = memory.data(512, 16);
 export const WEIGHTS: usize = memory.data(512, 16);
-export const WEIGHTED: usize = memory.data(512, 16);
 
 // @ts-ignore: decorator
 @inline
@@ -37,50 +35,6 @@ export function weigh(a: usize, b: usize, c: usize, d: usize, ia: usize, ib: usi
   let target = WEIGHTS;
   for (let j: usize = 0; j < 128; j += 16, target += 64) {
     storeTransposed(weightsOf(a + j, ia + j, sa), weightsOf(b + j, ib + j, sb), weightsOf(c + j, ic + j, sc), weightsOf(d + j, id + j, sd), target);
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function importanceAt(importance: usize, block: usize, perRow: i32): usize {
-  return importance + (<usize>(<u32>block % <u32>perRow) << 7);
-}
-
-// @ts-ignore: decorator
-@inline
-function sigmaAt(sigmas: usize, block: usize, perRow: i32): f32 {
-  return load<f32>(sigmas + (<usize>(<u32>block / <u32>perRow) << 2));
-}
-
-/** Fills VALUES and WEIGHTS from four blocks of 32 in rows of `perRow`; `sigmas`: σ² of each row. */
-export function gather(values: usize, block: i32, blocks: i32, perRow: i32, importance: usize, sigmas: usize): void {
-  const a: usize = block;
-  const b = blockAt(block + 1, blocks);
-  const c = blockAt(block + 2, blocks);
-  const d = blockAt(block + 3, blocks);
-  const pa = values + (a << 7);
-  const pb = values + (b << 7);
-  const pc = values + (c << 7);
-  const pd = values + (d << 7);
-  transpose(pa, pb, pc, pd, VALUES);
-  let sigma2 = f32x4.splat(sigmaAt(sigmas, a, perRow));
-  sigma2 = f32x4.replace_lane(sigma2, 1, sigmaAt(sigmas, b, perRow));
-  sigma2 = f32x4.replace_lane(sigma2, 2, sigmaAt(sigmas, c, perRow));
-  sigma2 = f32x4.replace_lane(sigma2, 3, sigmaAt(sigmas, d, perRow));
-  weigh(
-    pa, pb, pc, pd,
-    importanceAt(importance, a, perRow), importanceAt(importance, b, perRow),
-    importanceAt(importance, c, perRow), importanceAt(importance, d, perRow),
-    sigma2,
-  );
-}
-
-/** Fills WEIGHTED. */
-// @ts-ignore: decorator
-@inline
-export function multiply(): void {
-  for (let p = VALUES, end = VALUES + 512; p < end; p += 16) {
-    v128.store(p, f32x4.mul(v128.load(p, WEIGHTS - VALUES), v128.load(p)), WEIGHTED - VALUES);
   }
 }
 

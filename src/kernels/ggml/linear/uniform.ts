@@ -9,15 +9,15 @@
  *
  * Without importance d follows from the extreme values: the first value of largest magnitude becomes code 0, or minimum and
  * maximum become the first and last code. Codes are made with d before it is rounded to a half. With importance a search
- * (search.ts) weighs the squared errors by importance · sqrt(σ² + x²), σ² the mean square of the whole row.
+ * (../searches.ts) weighs the squared errors by importance · sqrt(σ² + x²), σ² the mean square of the whole row.
  *
  * A block of subnormal values whose 1 / d is infinite, and one whose range is, has codes 0: the products are infinite or NaN,
  * which x86 converts to −2^31, whose low byte is 0.
  */
 
 import type { BlockCodec } from '../codec.ts';
+import { searchAsymmetric, searchSymmetric } from '../searches.ts';
 import { BLOCK, loadCodes, loadHalf, storeCodes, storeHalf, sumOfSquares, weigh } from './layout.ts';
-import { asymmetric, symmetric } from './search.ts';
 
 const { fround } = Math;
 
@@ -37,6 +37,9 @@ export const UNIFORM = {
 export function uniformBytes({ levels, offset }: UniformType): number {
   return 2 + (offset ? 2 : 0) + (levels === 32 ? 4 : 0) + BLOCK / 2;
 }
+
+/** The scales tried with importance by the types that store a minimum. */
+const STEPS = { first: -0.9, step: 0.05, count: 36, absolute: false } as const;
 
 const codes = new Uint8Array(BLOCK);
 const weights = new Float32Array(BLOCK);
@@ -120,11 +123,11 @@ export function encodeWeighted(
   weigh(values, at, importance, importanceAt, sigma2, weights);
   const block = values.subarray(at, at + BLOCK);
   if (offset) {
-    const { scale, min } = asymmetric(levels - 1, block, weights, codes);
-    storeHalf(target, to, scale);
-    storeHalf(target, to + 2, min);
+    const fit = searchAsymmetric(block, 0, BLOCK, levels - 1, weights, STEPS, codes);
+    storeHalf(target, to, fit.scale);
+    storeHalf(target, to + 2, -fit.offset);
   } else {
-    storeHalf(target, to, symmetric(levels / 2, block, weights, codes));
+    storeHalf(target, to, searchSymmetric(block, 0, BLOCK, levels / 2, weights, codes));
   }
   storeCodes(target, to + (offset ? 4 : 2), codes, levels === 32);
 }

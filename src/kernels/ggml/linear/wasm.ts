@@ -2,8 +2,8 @@
  * The WebAssembly SIMD kernels of the linear family (kernels/ggml/linear). Arrays inside the kernels' memory are used in place,
  * others pass through the stage in pieces of whole rows, or of a row where one row is wider.
  *
- * The searches work on four blocks at once. Where a result hangs on how x86 converts infinities and NaN to integers, or may, the
- * kernel does not decide: it lists the first block of the four, and the definition redoes them.
+ * The searches work on several blocks at once. Where a result hangs on how x86 converts infinities and NaN to integers, or may,
+ * the kernel does not decide: it lists the block, or the first of four, and the definition redoes them.
  */
 
 import { FLAGS, type KernelFunction, type KernelMemory, WORK } from '../../wasm-memory.ts';
@@ -134,7 +134,7 @@ export async function createCodecs(memory: KernelMemory): Promise<Codecs> {
       ...shape,
       encode: kernel(`search${name}`),
       squareSums: kernel('squareSums'),
-      group: 4,
+      group: 1,
       redo(values, at, importance, importanceAt, sigma2, target, to) {
         if (importance === undefined) return;
         encodeWeighted(type, values, at, importance, importanceAt, fround(sigma2), target, to);
