@@ -1,7 +1,8 @@
 /** `whittle compare`: two models, weight by weight and at their outputs. */
 
 import { basename } from 'node:path';
-import { compareModels } from '../compress/compare.ts';
+import { type Comparison, compareModels } from '../compress/compare.ts';
+import { modelFormat } from '../compress/model-format.ts';
 import { WhittleError } from '../errors.ts';
 import {
   formatBytes,
@@ -18,6 +19,7 @@ import { type Column, renderTable } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
 import { describeFailure } from './failure.ts';
+import { refuseForeignFlags } from './format-flags.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
 
 export interface CompareFlags extends ProofFlags {
@@ -50,7 +52,9 @@ export async function runCompare(
   a: string,
   b: string,
   flags: CompareFlags,
+  given: readonly string[],
 ): Promise<number | undefined> {
+  if ((await modelFormat(a)) === 'gguf') return compareGgufFiles(context, a, b, flags, given);
   if (flags.minCosine !== undefined && !flags.run) {
     throw new WhittleError('E_USAGE', '--min-cosine needs the models to run, which --no-run leaves out');
   }
@@ -81,7 +85,24 @@ export async function runCompare(
   return undefined;
 }
 
-type Report = Awaited<ReturnType<typeof compareModels>>;
+async function compareGgufFiles(
+  context: Context,
+  a: string,
+  b: string,
+  flags: CompareFlags,
+  given: readonly string[],
+): Promise<undefined> {
+  refuseForeignFlags(given, 'gguf', a);
+  const { compareGguf } = await import('../compress/gguf/compare.ts');
+  const { signal, progress } = context;
+  const report = await compareGguf(a, b, { weights: flags.weights, signal, onProgress: progress.onProgress });
+  progress.clear();
+  if (context.json) context.printJson(report);
+  else printComparison(context, report, flags);
+  return undefined;
+}
+
+type Report = Comparison;
 
 function printComparison(context: Context, report: Report, flags: CompareFlags): void {
   const { style, width } = context;

@@ -34,6 +34,18 @@ export function numberOption(low: number, high: number): (word: string) => numbe
   };
 }
 
+const UNITS: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9 };
+
+/** `2G`, `500M`: decimal, as llama-gguf-split counts. */
+export function sizeOption(word: string): number {
+  const [, digits, unit] = /^(\d{1,12}(?:\.\d{1,6})?)([KMG]?)B?$/i.exec(word.trim()) ?? [];
+  const value = Math.round(Number(digits) * (UNITS[unit?.toUpperCase() ?? ''] ?? Number.NaN));
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new InvalidArgumentError('Expected a size such as 2G or 500M.');
+  }
+  return value;
+}
+
 type Named<T> = Readonly<Record<string, T>>;
 
 /** `name=1,3,48,320` or `name=1x3x48x320`; the name may hold `=`. */

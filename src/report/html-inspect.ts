@@ -181,7 +181,7 @@ function details(tensors: readonly TensorReport[]): string {
     statistics === undefined
       ? ''
       : `<details><summary><code>${escapeXml(name)}</code><span class="sub">${escapeXml(`${formatShape(shape)} ${dtype}`)}</span></summary>` +
-        `${histogramSvg(statistics.histogram)}${definitions(statistics, uses)}</details>`,
+        `${histogramSvg(statistics.histogram)}${definitions(statistics, uses ?? [])}</details>`,
   );
   return `<h2>One by one</h2><div class="card">${parts.join('\n')}</div>`;
 }

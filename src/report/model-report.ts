@@ -3,7 +3,6 @@
  * command line fills them from a model, a compression or a comparison; nothing here knows a file format.
  */
 
-import type { DType } from '../core/dtype.ts';
 import type { Shape } from '../core/shape.ts';
 import type { HistogramData } from './svg.ts';
 
@@ -31,12 +30,13 @@ export interface TensorReport {
   /** Unique in the model. */
   readonly key: string;
   readonly name: string;
-  readonly dtype: DType;
+  /** Element type, or type of the blocks. */
+  readonly dtype: string;
   readonly shape: Shape;
   readonly count: number;
   readonly bytes: number;
-  /** Operators that read it. */
-  readonly uses: readonly string[];
+  /** Operators that read it, where the format has any. */
+  readonly uses?: readonly string[] | undefined;
   readonly statistics?: TensorStatistics | undefined;
   /** What kept it from being measured. */
   readonly problem?: string | undefined;

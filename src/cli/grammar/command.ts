@@ -24,12 +24,29 @@ export function finish<Flags extends object>(
   command: Command,
   options: ProgramOptions,
   lines: readonly (readonly [string, string])[],
-  run: (context: Context, args: readonly string[], flags: Flags) => Promise<number | undefined>,
+  run: (
+    context: Context,
+    args: readonly string[],
+    flags: Flags,
+    given: readonly string[],
+  ) => Promise<number | undefined>,
 ): void {
   command.addHelpText('after', examples(lines));
   command.action(async () => {
     const flags = command.optsWithGlobals<Flags>();
-    const code = await run(options.context(flags), command.args, flags);
+    const code = await run(options.context(flags), command.args, flags, givenFlags(command));
     if (code !== undefined) options.setExitCode(code);
+  });
+}
+
+/** Flags of the command itself that stand on the command line, by their long names. */
+function givenFlags(command: Command): string[] {
+  return command.options.flatMap((option) => {
+    const name = option.attributeName();
+    if (option.long === undefined || option.long === null) return [];
+    if (command.getOptionValueSource(name) !== 'cli') return [];
+    // --measure and --no-measure share one value.
+    const says = option.negate === (command.getOptionValue(name) === false);
+    return says ? [option.long] : [];
   });
 }

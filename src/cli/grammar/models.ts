@@ -6,7 +6,7 @@ import { finish, type ProgramOptions } from './command.ts';
 
 export function addProofOptions(command: Command): Command {
   return command
-    .optionsGroup('Proof:')
+    .optionsGroup('Proof (ONNX):')
     .addOption(
       new Option('--runtime <name>', 'engine that runs the models')
         .choices(['onnxruntime-node', 'onnxruntime-web'])
@@ -23,9 +23,9 @@ export function addInspect(program: Command, options: ProgramOptions): void {
     .command('inspect')
     .summary('what is in a model: layers, types, statistics of every weight')
     .description(
-      'Prints every weight with shape, type, range, mean, deviation, outliers and histogram, by layer, and which modes suit the model. No weight is read with --no-stats.',
+      'Prints every weight with shape, type, range, mean, deviation, outliers and histogram, by layer; for ONNX which modes suit the model, for GGUF the metadata. No weight is read with --no-stats.',
     )
-    .argument('<model>', 'ONNX file')
+    .argument('<model>', 'ONNX or GGUF file')
     .optionsGroup('Options:')
     .option('--no-stats', 'do not read the weights: instant for models of any size')
     .option('--tensor <name>', 'show this weight in full; may be repeated', repeatOption)
@@ -50,10 +50,11 @@ export function addInspect(program: Command, options: ProgramOptions): void {
       ['whittle inspect model.onnx --sort outliers --top 10', 'the ten that lose most at few bits'],
       ['whittle inspect model.onnx --tensor encoder.0.weight', 'one weight in full'],
       ['whittle inspect model.onnx --html report.html', 'the same as a page'],
+      ['whittle inspect model.gguf --no-stats', 'metadata and tensors, at once'],
       ['whittle inspect model.onnx --json | jq .tensors[0]', 'for programs'],
     ],
     async (context, [model = ''], flags: import('../inspect.ts').InspectFlags) =>
-      (await import('../inspect.ts')).runInspect(context, model, flags),
+      (await import('../inspect-any.ts')).runInspectAny(context, model, flags),
   );
 }
 
@@ -64,10 +65,14 @@ export function addDequantize(program: Command, options: ProgramOptions): void {
     .description(
       'Writes the model with float weights again; the values are those that the quantized model computes with.',
     )
-    .argument('<model>', 'quantized ONNX file')
+    .argument('<model>', 'quantized ONNX or GGUF file')
     .optionsGroup('Options:')
-    .option('-o, --output <file>', 'output (default: <name>_<type>.onnx)')
-    .addOption(new Option('--to <type>', 'type of the weights').choices(['f32', 'f16']).default('f32'))
+    .option('-o, --output <file>', 'output (default: <name>_<type>.onnx, <name>-<TYPE>.gguf)')
+    .addOption(
+      new Option('--to <type>', 'type of the weights; bf16 for GGUF')
+        .choices(['f32', 'f16', 'bf16'])
+        .default('f32'),
+    )
     .option('-f, --force', 'replace an existing output')
     .addOption(
       new Option('--external-data <when>', 'weights in files of their own').choices([
@@ -83,9 +88,10 @@ export function addDequantize(program: Command, options: ProgramOptions): void {
     [
       ['whittle dequantize model_q4.onnx -o back.onnx', 'float32 weights'],
       ['whittle dequantize model_q4.onnx --to f16', 'float16 weights'],
+      ['whittle dequantize model-Q4_K_M.gguf', 'model-Q4_K_M-F32.gguf'],
     ],
-    async (context, [model = ''], flags: import('../dequantize.ts').DequantizeFlags) =>
-      (await import('../dequantize.ts')).runDequantize(context, model, flags),
+    async (context, [model = ''], flags: import('../dequantize.ts').DequantizeFlags, given) =>
+      (await import('../dequantize.ts')).runDequantize(context, model, flags, given),
   );
 }
 
@@ -94,10 +100,10 @@ export function addCompare(program: Command, options: ProgramOptions): void {
     .command('compare')
     .summary('two models: weight by weight, outputs, size, speed')
     .description(
-      'Matches the weights of both models by name (quantized ones are dequantized) and runs both on the same inputs.',
+      'Matches the weights of both models by name (quantized ones are dequantized) and, for ONNX, runs both on the same inputs.',
     )
-    .argument('<a>', 'original ONNX file')
-    .argument('<b>', 'ONNX file to compare with it')
+    .argument('<a>', 'original file, ONNX or GGUF')
+    .argument('<b>', 'file of the same format to compare with it')
     .optionsGroup('Options:')
     .option('--no-weights', 'do not compare the weights')
     .option('--no-run', 'do not run the models')
@@ -109,9 +115,10 @@ export function addCompare(program: Command, options: ProgramOptions): void {
     [
       ['whittle compare model.onnx model_q4.onnx', 'both halves'],
       ['whittle compare a.onnx b.onnx --input x=sample.npy', 'outputs on a real input'],
+      ['whittle compare model-f16.gguf model-Q4_K_M.gguf', 'every tensor, dequantized'],
       ['whittle compare a.onnx b.onnx --no-weights --min-cosine 0.99', 'a gate for scripts'],
     ],
-    async (context, [a = '', b = ''], flags: import('../compare.ts').CompareFlags) =>
-      (await import('../compare.ts')).runCompare(context, a, b, flags),
+    async (context, [a = '', b = ''], flags: import('../compare.ts').CompareFlags, given) =>
+      (await import('../compare.ts')).runCompare(context, a, b, flags, given),
   );
 }

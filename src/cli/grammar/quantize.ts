@@ -11,18 +11,23 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     .alias('compress')
     .summary('write smaller files and prove that they run')
     .description(
-      'Writes one file for each mode and model, named <name>_<suffix>.onnx beside the original unless -o says else, and runs original and result on the same inputs. A file appears only when it is complete.',
+      'Writes one file for each mode or type. ONNX: <name>_<suffix>.onnx beside the original unless -o says else, proved by running original and result on the same inputs. GGUF: <name>-<TYPE>.gguf, the same bytes as llama-quantize. A file appears only when it is complete.',
     )
-    .argument('<model>', 'ONNX file, or a model folder in the layout of transformers.js')
+    .argument('<model>', 'ONNX or GGUF file, or a model folder in the layout of transformers.js')
+    .argument('[words...]', 'GGUF, as for llama-quantize: [out.gguf] TYPE [threads]')
     .optionsGroup('What to make:')
-    .option('-t, --to <modes>', 'modes, e.g. q8,q4 (see: whittle modes)', listOption)
+    .option(
+      '-t, --to <names>',
+      'ONNX: modes, e.g. q8,q4 (whittle modes); GGUF: types, e.g. Q4_K_M (whittle types)',
+      listOption,
+    )
+    .optionsGroup('ONNX, on top of the modes:')
     .option('--recipe <file>', 'recipe as JSON or YAML; may be repeated', repeatOption)
     .option(
       '--target <names>',
       'runtimes that must run it (default: onnxruntime-web,onnxruntime-node)',
       listOption,
     )
-    .optionsGroup('Full control, on top of the modes:')
     .option('--bits <n>', 'bits of a weight', integerOption(1, 16))
     .option('--block-size <n>', 'weights that share a scale', integerOption(1, 65536))
     .option('--symmetric', 'no zero points')
@@ -42,9 +47,6 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
         '8',
       ]),
     )
-    .optionsGroup('Output:')
-    .option('-o, --output <path>', 'file (one mode) or folder')
-    .option('-f, --force', 'replace existing outputs')
     .addOption(
       new Option('--external-data <when>', 'weights in files of their own').choices([
         'auto',
@@ -53,13 +55,45 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       ]),
     )
     .addOption(new Option('--nonfinite <policy>', 'weights that hold NaN or Inf').choices(['error', 'keep']))
+    .optionsGroup('GGUF, under the names of llama-quantize:')
+    .option('--imatrix <file>', 'importance matrix, either form')
+    .option(
+      '--include-weights <text>',
+      'use only entries with this in their name; may be repeated',
+      repeatOption,
+    )
+    .option('--exclude-weights <text>', 'do not use such entries; may be repeated', repeatOption)
+    .option('--pure', 'one type for all weights, no mixture')
+    .option('--leave-output-tensor', 'keep output.weight as it is')
+    .option('--output-tensor-type <type>', 'type of output.weight')
+    .option('--token-embedding-type <type>', 'type of the token embeddings')
+    .option(
+      '--tensor-type <regex=type>',
+      'type of weights by name; the first match wins; may be repeated',
+      repeatOption,
+    )
+    .option('--tensor-type-file <file>', 'a file of such rules', repeatOption)
+    .option('--prune-layers <list>', 'layers to leave out, e.g. 3,4,15')
+    .option(
+      '--override-kv <key=type:value>',
+      'metadata: int, float, bool or str; may be repeated',
+      repeatOption,
+    )
+    .option('--allow-requantize', 'take weights that are quantized already')
+    .option('--keep-split', 'as many files as the input has')
+    .optionsGroup('Output:')
+    .option('-o, --output <path>', 'file (one mode) or folder')
+    .option('-f, --force', 'replace existing outputs')
+    .option('--resume', 'go on where the same run was stopped')
+    .option('--sha256', 'print the SHA-256 of every output')
     .option('--threads <n>', 'worker threads (default: all cores)', integerOption(1, 1024))
     .option('--measure', 'measure the error of each weight (default: up to 256 MiB)')
     .option('--no-measure', 'do not')
     .option('--dry-run', 'print the plan and the exact sizes, write nothing')
+    .option('--all', 'GGUF, with --dry-run: sizes and measured errors of every type')
     .option('--save-plan <file>', 'write the plan as JSON')
     .option('--html <file>', 'write a report to this file')
-    .optionsGroup('Proof:')
+    .optionsGroup('Proof (ONNX):')
     .option('--verify', 'insist on the proof')
     .option('--no-verify', 'leave the proof out');
   addProofOptions(command);
@@ -74,8 +108,15 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       ['whittle quantize model.onnx --to q4 --block-size 64 --exclude "lm_head*"', 'details'],
       ['whittle quantize rec.onnx --to uint8 --shape x=1,3,48,320', 'prove it on this input size'],
       ['whittle quantize model.onnx --recipe mine.yaml -o out/', 'a recipe of your own'],
+      ['whittle quantize model-f16.gguf --to Q4_K_M', 'model-Q4_K_M.gguf, as llama-quantize writes it'],
+      [
+        'whittle quantize model.gguf --to Q4_K_M,Q8_0 --imatrix imatrix.gguf',
+        'two files, one guided by the matrix',
+      ],
+      ['whittle quantize model.gguf --dry-run --all', 'size and error of every type for this model'],
+      ['whittle quantize in.gguf out.gguf Q4_K_M 8', 'as you would type it for llama-quantize'],
     ],
-    async (context, [model = ''], flags: import('../quantize.ts').QuantizeFlags) =>
-      (await import('../quantize.ts')).runQuantize(context, model, flags),
+    async (context, [model = '', ...words], flags: import('../quantize-any.ts').AnyQuantizeFlags, given) =>
+      (await import('../quantize-any.ts')).runQuantizeAny(context, model, words, flags, given),
   );
 }

@@ -131,6 +131,8 @@ async function execute(
     return await executeSets(sets, {
       threads: options.threads,
       measure: options.measure,
+      resume: options.resume,
+      digest: options.sha256,
       signal: options.signal,
       onProgress: options.onProgress,
       inputs: [...model.sources, ...sourcesOf(imatrix)],

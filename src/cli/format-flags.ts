@@ -1,0 +1,62 @@
+/** Flags that belong to one format: given with a model of the other they are refused, since ignoring them would be a lie. */
+
+import type { ModelFormat } from '../compress/model-format.ts';
+import { WhittleError } from '../errors.ts';
+
+const ONNX_ONLY: ReadonlySet<string> = new Set([
+  '--recipe',
+  '--target',
+  '--bits',
+  '--block-size',
+  '--symmetric',
+  '--asymmetric',
+  '--accuracy-level',
+  '--op-types',
+  '--include',
+  '--exclude',
+  '--embeddings',
+  '--external-data',
+  '--nonfinite',
+  '--verify',
+  '--no-verify',
+  '--runtime',
+  '--shape',
+  '--input',
+  '--runs',
+  '--min-cosine',
+  '--no-run',
+]);
+
+const GGUF_ONLY: ReadonlySet<string> = new Set([
+  '--imatrix',
+  '--include-weights',
+  '--exclude-weights',
+  '--pure',
+  '--leave-output-tensor',
+  '--output-tensor-type',
+  '--token-embedding-type',
+  '--tensor-type',
+  '--tensor-type-file',
+  '--prune-layers',
+  '--override-kv',
+  '--allow-requantize',
+  '--keep-split',
+]);
+
+const HINTS: Readonly<Record<ModelFormat, string>> = {
+  gguf: 'See "GGUF" in whittle help quantize; --to takes a file type such as Q4_K_M.',
+  onnx: 'See "ONNX" in whittle help quantize; --to takes modes such as q4.',
+};
+
+/** @throws WhittleError E_USAGE where a flag of the other format was given */
+export function refuseForeignFlags(given: Iterable<string>, format: ModelFormat, file: string): void {
+  const foreign = format === 'gguf' ? ONNX_ONLY : GGUF_ONLY;
+  for (const flag of given) {
+    if (!foreign.has(flag)) continue;
+    throw new WhittleError('E_USAGE', `${flag} is for ${format === 'gguf' ? 'ONNX' : 'GGUF'} models`, {
+      file,
+      found: `a ${format === 'gguf' ? 'GGUF' : 'ONNX'} model`,
+      hint: HINTS[format],
+    });
+  }
+}

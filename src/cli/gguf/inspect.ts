@@ -1,0 +1,123 @@
+/** `whittle inspect` for GGUF: tensors by layer with their statistics, and the metadata key by key. */
+
+import {
+  type GgufMetadataSummary,
+  type GgufSummary,
+  type GgufTensorSummary,
+  inspectGguf,
+} from '../../compress/gguf/inspect.ts';
+import type { GgufValue } from '../../formats/gguf/gguf.ts';
+import { counted, formatBytes, formatCount } from '../../report/format.ts';
+import type { TensorReport } from '../../report/model-report.ts';
+import { type Column, renderTable } from '../../report/table.ts';
+import { safeName } from '../../report/text.ts';
+import type { Context } from '../context.ts';
+import type { InspectFlags } from '../inspect.ts';
+import { shownStatistics, tensorInFull, weightTable } from '../weight-table.ts';
+
+/** Characters of a text value that the listing shows: chat templates have thousands. */
+const SHOWN_CHARACTERS = 60;
+
+export async function runInspectGguf(
+  context: Context,
+  file: string,
+  flags: InspectFlags,
+): Promise<undefined> {
+  const summary = await inspectGguf(file, {
+    statistics: flags.stats,
+    tensors: flags.tensor,
+    signal: context.signal,
+    onProgress: context.progress.onProgress,
+  });
+  context.progress.clear();
+  if (context.json) {
+    context.printJson(summary);
+    return undefined;
+  }
+  const tensors = summary.tensors.map(tensorReport);
+  if (flags.tensor !== undefined) {
+    for (const tensor of tensors) context.print(tensorInFull(tensor, context));
+    return undefined;
+  }
+  const listed = { file: summary.file, bytes: summary.fileBytes, tensors };
+  context.print(weightTable(listed, { ...flags, all: true }, context));
+  context.print(metadataTable(summary.metadata, flags.all === true, context));
+  context.print(facts(summary, context));
+  return undefined;
+}
+
+function tensorReport({ name, type, shape, count, bytes, statistics }: GgufTensorSummary): TensorReport {
+  return {
+    key: name,
+    name,
+    dtype: type,
+    shape,
+    count,
+    bytes,
+    statistics: statistics && shownStatistics(statistics),
+  };
+}
+
+const METADATA_COLUMNS: readonly Column[] = [
+  { title: 'key', min: 20 },
+  { title: 'type', drop: 0 },
+  { title: 'value', min: 16 },
+];
+
+function metadataTable(
+  metadata: readonly GgufMetadataSummary[],
+  whole: boolean,
+  { style, width }: Context,
+): string {
+  if (metadata.length === 0) return style.dim('no metadata\n');
+  const rows = metadata.map((entry) => [
+    safeName(entry.key),
+    entry.elementType === undefined ? entry.type : `${entry.elementType} × ${formatCount(entry.count ?? 0)}`,
+    valueText(entry, whole),
+  ]);
+  return `${renderTable(METADATA_COLUMNS, rows, { width, style })}\n`;
+}
+
+function valueText({ value, count }: GgufMetadataSummary, whole: boolean): string {
+  if (!isList(value)) return scalarText(value, whole ? Number.POSITIVE_INFINITY : SHOWN_CHARACTERS);
+  const shown = value.map((item) => scalarText(item, 16)).join(', ');
+  return `[${shown}${(count ?? 0) > value.length ? ', …' : ''}]`;
+}
+
+function isList(value: GgufValue | readonly GgufValue[]): value is readonly GgufValue[] {
+  return typeof value === 'object';
+}
+
+function scalarText(value: GgufValue, most: number): string {
+  if (typeof value === 'number' && !Number.isInteger(value)) return String(Number(value.toPrecision(7)));
+  if (typeof value !== 'string') return String(value);
+  const characters = [...value];
+  if (characters.length <= most) return safeName(value);
+  return `${safeName(characters.slice(0, most).join(''))}… (${formatCount(characters.length)} characters)`;
+}
+
+function facts(summary: GgufSummary, { style }: Context): string {
+  const { architecture, fileType, types, shards } = summary;
+  const lines: [string, string][] = [
+    [
+      'total',
+      `${counted(summary.parameters, 'parameter')}, ${formatBytes(summary.weightBytes)} of weights, ${summary.bitsPerWeight.toFixed(2)} bits per weight`,
+    ],
+    [
+      'types',
+      types
+        .map(({ type, tensors, bytes }) => `${type} ${formatBytes(bytes)} in ${formatCount(tensors)}`)
+        .join(', '),
+    ],
+    [
+      'format',
+      `GGUF ${summary.version}, alignment ${summary.alignment}${shards.length > 1 ? `, ${shards.length} parts` : ''}`,
+    ],
+    [
+      'model',
+      `${safeName(architecture ?? 'no architecture')}${fileType === undefined ? '' : `, ${fileType}`}`,
+    ],
+    ...summary.notes.map((note): [string, string] => ['note', safeName(note)]),
+  ];
+  return lines.map(([key, text]) => `${style.dim(key.padEnd(10))}${text}`).join('\n');
+}

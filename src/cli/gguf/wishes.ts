@@ -1,0 +1,139 @@
+/** The flags of a GGUF quantization, under the names of llama-quantize, as options of the library; and its positional form. */
+
+import { readFile } from 'node:fs/promises';
+import type { QuantizeGgufOptions } from '../../compress/gguf/options.ts';
+import { WhittleError } from '../../errors.ts';
+import { diskError } from '../../io/disk.ts';
+import { FILE_TYPE_WORDS, parseFileType } from '../../planning/gguf/file-types.ts';
+import {
+  parseGgmlType,
+  parseOverrideKv,
+  parsePruneLayers,
+  parseTensorType,
+  parseTensorTypeFile,
+  type TensorTypeRule,
+} from '../../planning/gguf/parse.ts';
+
+export interface GgufFlags {
+  readonly imatrix?: string | undefined;
+  readonly includeWeights?: readonly string[] | undefined;
+  readonly excludeWeights?: readonly string[] | undefined;
+  readonly pure?: boolean | undefined;
+  readonly leaveOutputTensor?: boolean | undefined;
+  readonly outputTensorType?: string | undefined;
+  readonly tokenEmbeddingType?: string | undefined;
+  readonly tensorType?: readonly string[] | undefined;
+  readonly tensorTypeFile?: readonly string[] | undefined;
+  readonly pruneLayers?: string | undefined;
+  readonly overrideKv?: readonly string[] | undefined;
+  readonly allowRequantize?: boolean | undefined;
+  readonly keepSplit?: boolean | undefined;
+}
+
+type Wishes = Omit<QuantizeGgufOptions, 'to' | 'output' | 'threads' | 'signal' | 'onProgress'>;
+
+/** @throws WhittleError E_USAGE, and as reading the file of `--tensor-type-file` */
+export async function wishesOf(flags: GgufFlags): Promise<Wishes> {
+  const { imatrix, includeWeights, excludeWeights, pure, leaveOutputTensor } = flags;
+  return {
+    imatrix,
+    includeWeights,
+    excludeWeights,
+    pure,
+    leaveOutputTensor,
+    outputTensorType:
+      flags.outputTensorType === undefined ? undefined : parseGgmlType(flags.outputTensorType),
+    tokenEmbeddingType:
+      flags.tokenEmbeddingType === undefined ? undefined : parseGgmlType(flags.tokenEmbeddingType),
+    tensorTypes: await tensorTypesOf(flags),
+    pruneLayers: flags.pruneLayers === undefined ? undefined : parsePruneLayers(flags.pruneLayers),
+    overrideKv: flags.overrideKv?.map(parseOverrideKv),
+    allowRequantize: flags.allowRequantize,
+    keepSplit: flags.keepSplit,
+  };
+}
+
+/** Rules of the command line stand before those of files: what is nearer to the user decides. */
+async function tensorTypesOf({
+  tensorType,
+  tensorTypeFile,
+}: GgufFlags): Promise<TensorTypeRule[] | undefined> {
+  if (tensorType === undefined && tensorTypeFile === undefined) return undefined;
+  const rules = (tensorType ?? []).map(parseTensorType);
+  for (const path of tensorTypeFile ?? []) rules.push(...parseTensorTypeFile(await readText(path), path));
+  return rules;
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw diskError(error, 'read the file of --tensor-type-file', { file: path });
+  }
+}
+
+/** What llama-quantize takes behind the input: `[out.gguf] TYPE [threads]`. */
+export interface Positional {
+  readonly output?: string | undefined;
+  readonly to?: readonly string[] | undefined;
+  readonly threads?: number | undefined;
+}
+
+/** @throws WhittleError E_USAGE where the words are no such form, or a flag says the same */
+export function parsePositional(
+  words: readonly string[],
+  flags: {
+    readonly to?: readonly string[] | undefined;
+    readonly output?: string | undefined;
+    readonly threads?: number | undefined;
+  },
+): Positional {
+  if (words.length === 0) return {};
+  const rest = [...words];
+  const output = isType(rest[0]) ? undefined : rest.shift();
+  const type = rest.shift();
+  const threads = rest.shift();
+  if (type === undefined || rest.length > 0 || (threads !== undefined && !/^\d{1,4}$/.test(threads))) {
+    throw new WhittleError('E_USAGE', 'too many words for one model', {
+      expected: 'whittle quantize in.gguf --to TYPE, or in.gguf [out.gguf] TYPE [threads]',
+      found: words.join(' '),
+      hint:
+        type === undefined
+          ? 'Name the type: one of `whittle types`.'
+          : 'Put file names with blanks in quotes.',
+    });
+  }
+  // Says which types there are.
+  parseFileType(type);
+  const twice = [
+    ['--to', flags.to],
+    ['--output', output === undefined ? undefined : flags.output],
+    ['--threads', threads === undefined ? undefined : flags.threads],
+  ].find(([, value]) => value !== undefined);
+  if (twice !== undefined) {
+    throw new WhittleError('E_USAGE', `${String(twice[0])} and a word without a flag say the same thing`, {
+      found: words.join(' '),
+    });
+  }
+  if (output !== undefined && !output.toLowerCase().endsWith('.gguf')) {
+    throw new WhittleError('E_USAGE', `"${output.slice(0, 80)}" is neither a file type nor a .gguf file`, {
+      expected: `in.gguf [out.gguf] TYPE [threads], with TYPE of ${FILE_TYPE_WORDS.join(', ')}`,
+    });
+  }
+  return {
+    output,
+    to: [type],
+    // llama-quantize takes 0 for all cores.
+    threads: threads === undefined || Number(threads) === 0 ? undefined : Number(threads),
+  };
+}
+
+function isType(word: string | undefined): boolean {
+  if (word === undefined) return false;
+  try {
+    parseFileType(word);
+    return true;
+  } catch {
+    return false;
+  }
+}
