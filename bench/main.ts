@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- kernels threads quantize ggml start models] [-- --compare bench/results/<file>.json]`
+ * `npm run bench [-- kernels threads quantize ggml gguf start models] [-- --compare bench/results/<file>.json]`
  *
  * Every figure is a ratio of two things measured in one run on one machine; seconds are printed for orientation only.
  * Results are kept in bench/results/ (not in git) so that a later run can be compared with them.
@@ -10,6 +10,7 @@ import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { benchGgml } from './ggml.ts';
+import { benchGguf } from './gguf.ts';
 import { benchKernels } from './kernels.ts';
 import { benchModels } from './models.ts';
 import { benchQuantize } from './quantize.ts';
@@ -21,6 +22,7 @@ const BENCHES = {
   quantize: async () => numbers(await benchQuantize()),
   threads: async () => numbers(await benchThreads()),
   ggml: async () => ggmlRatios(await benchGgml()),
+  gguf: async () => numbers(await benchGguf()),
   start: async () => numbers(benchStart()),
   models: async () => numbers(await benchModels()),
 } as const;
