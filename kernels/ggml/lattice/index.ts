@@ -1,5 +1,5 @@
 /**
- * Encoders' search of the lattice types (src/kernels/ggml/lattice): for each block of 256 values the sub-blocks' scales, points
+ * Exports of the lattice module: decoders (decode.ts), and the encoders' search of the lattice types (src/kernels/ggml/lattice): for each block of 256 values the sub-blocks' scales, points
  * and signs. Packing into blocks is left to TypeScript: it is a hundredth of the work.
  *
  * A result has 256 bytes: f32[16] scales (−1 for a sub-block stored as zeros), then at 64 u16[64] indices of points, at 192
@@ -11,6 +11,8 @@ import { choose4, sum4 } from './points4';
 import { choose8, sum8 } from './points8';
 import { prepare, squares } from './prepare';
 import { BEST, INVERSE, ON_GRID, PRODUCT, SCALE, SIGNS, SQUARE, WORDS } from './scratch';
+
+export { decode_iq2_s, decode_iq2_xs, decode_iq2_xxs, decode_iq3_s, decode_iq3_xxs } from './decode';
 
 const RESULT: usize = 256;
 const INDICES: usize = 64;
@@ -182,22 +184,22 @@ function encode(
   }
 }
 
-export function iq2_xxs(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
+export function search_iq2_xxs(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
   encode(8, 32, 6, 0.1, true, false, false, 1e-15, true, ALWAYS, values, importance, blocks, results, places, lists, grid);
 }
 
-export function iq2_xs(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
+export function search_iq2_xs(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
   encode(8, 16, 9, 0.1, true, false, false, 1e-15, false, OFF_GRID, values, importance, blocks, results, places, lists, grid);
 }
 
-export function iq2_s(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
+export function search_iq2_s(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
   encode(8, 16, 9, 0.1, false, true, true, 1e-8, false, OFF_GRID, values, importance, blocks, results, places, lists, grid);
 }
 
-export function iq3_xxs(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
+export function search_iq3_xxs(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
   encode(4, 32, 15, 0.2, true, true, false, 1e-8, false, OFF_GRID, values, importance, blocks, results, places, lists, grid);
 }
 
-export function iq3_s(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
+export function search_iq3_s(values: usize, importance: usize, blocks: i32, results: usize, places: usize, lists: usize, grid: usize): void {
   encode(4, 32, 9, 0.2, false, true, false, reinterpret<f32>(1), false, ALL, values, importance, blocks, results, places, lists, grid);
 }

@@ -23,7 +23,7 @@ export async function createCodecs(memory: KernelMemory): Promise<Codecs> {
   const tables = createTables(memory);
 
   function encoder(type: LatticeType): BlockCodec['quantize'] {
-    const search = kernel(type);
+    const search = kernel(`search_${type}`);
     const write = blockWriter(type);
     const { bytes } = LAYOUTS[type];
     const { subBlock, book } = FORMS[type];
@@ -53,9 +53,23 @@ export async function createCodecs(memory: KernelMemory): Promise<Codecs> {
     };
   }
 
+  function decoder(type: LatticeType): BlockCodec['dequantize'] {
+    const decode = kernel(`decode_${type}`);
+    const { bytes } = LAYOUTS[type];
+    return (source, target) => {
+      const values = tables.values(type);
+      const all = source.length / bytes;
+      for (let first = 0; first < all; first += RUN) {
+        const blocks = Math.min(RUN, all - first);
+        const from = memory.input(source, first * bytes, blocks * bytes);
+        decode(from, blocks, memory.output(target, first * BLOCK, blocks * BLOCK), values);
+        memory.deliver();
+      }
+    };
+  }
+
   const types = ['iq2_xxs', 'iq2_xs', 'iq2_s', 'iq3_xxs', 'iq3_s'] as const;
-  const { codecs: definitions } = await import('./definition.ts');
   return Object.fromEntries(
-    types.map((type) => [type, { ...definitions[type], quantize: encoder(type) }] as const),
+    types.map((type) => [type, { quantize: encoder(type), dequantize: decoder(type) }] as const),
   );
 }
