@@ -31,8 +31,8 @@ const weights = new Float32Array(BLOCK);
 const indices = new Uint8Array(BLOCK);
 const scales = new Float32Array(8);
 
-/** NaN, which an infinite reciprocal makes of 0, gives the last code. */
-function nearest(value: number): number {
+/** Code of the book's nearest value. NaN, which an infinite reciprocal makes of 0, gives the last one. */
+export function nearest(value: number): number {
   if (Number.isNaN(value)) return 15;
   let index = 0;
   while (index < 15 && value >= MIDDLES[index]!) index++;
