@@ -54,13 +54,17 @@ function layerIn(name: string): number | undefined {
   return digits === undefined ? undefined : Number(digits);
 }
 
+/** Lists whose length says nothing about layers, though it may happen to be the same. */
+const NEVER_PER_LAYER = ['.rope.dimension_sections', '.target_layers', '.ple.layers'];
+
 /** Whether a list has a value for each layer. */
 export function isPerLayer(
   entry: GgufArrayEntry,
   architecture: string | undefined,
   layers: number | undefined,
 ): boolean {
-  return architecture !== undefined && entry.key.startsWith(`${architecture}.`) && entry.count === layers;
+  if (architecture === undefined || !entry.key.startsWith(`${architecture}.`)) return false;
+  return entry.count === layers && !NEVER_PER_LAYER.some((end) => entry.key.endsWith(end));
 }
 
 /** The list without the values of pruned layers. */
