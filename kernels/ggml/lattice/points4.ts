@@ -4,27 +4,61 @@
  * A component's error takes one value for each level, so all 32 are computed first, and a neighbour's error is 4 loads and
  * 3 additions in the order of the components. Lanes whose word is a point's are done; the others share a search wherever
  * their words are equal, which neighbouring scales' mostly are. Tables (src/kernels/ggml/lattice/tables.ts): `places` by
- * word: the point's index, or −1 − the address of a list relative to `lists`; a list is a count and the offsets of records
- * in `grid`; a record is the 4 levels times 16, a byte each, and at byte 8 the point's word.
+ * word: the point's index, or −1 − the address of a list relative to `lists`; a list is two counts, then offsets of records in
+ * `grid`: those that are enough where no value lies near the border of two levels, then all (tables.ts says why); a record is the 4 levels times 16, a byte each, and at byte 8 the point's word.
  */
 
-import { INVERSE, LANES, ON_GRID, PRODUCT, ROOT, SCALE, SQUARE, TERMS, W, WORDS, WX, X } from './scratch';
+import { INVERSE, LANES, ON_GRID, PRODUCT, REACH, REST, ROOT, SCALE, SQUARE, TERMS, W, WORDS, WX, X } from './scratch';
 
-/** Level of one value at four scales. Adding 2^23·3 rounds value/2 to the nearest integer in the low bits of the sum. */
+/** 3 · 2^23: added to y it rounds y/2 to the nearest integer, in the low bits of the sum. */
+const ROUNDING: f32 = 25165824;
+
 // @ts-ignore: decorator
 @inline
-function level(value: v128, inverse: v128): v128 {
-  const bits = f32x4.add(f32x4.sub(f32x4.mul(inverse, value), f32x4.splat(1)), f32x4.splat(25165824));
-  const l = i32x4.sub(v128.and(bits, i32x4.splat(0x7fffff)), i32x4.splat(0x400000));
+function scaled(value: v128, inverse: v128): v128 {
+  return f32x4.sub(f32x4.mul(inverse, value), f32x4.splat(1));
+}
+
+// @ts-ignore: decorator
+@inline
+function level(sum: v128): v128 {
+  const l = i32x4.sub(v128.and(sum, i32x4.splat(0x7fffff)), i32x4.splat(0x400000));
   return i32x4.min_s(i32x4.max_s(l, i32x4.splat(0)), i32x4.splat(7));
 }
 
-/** Words of the group at `x`. */
+/** How far y is from the level it was rounded to; 1 is the border. */
+// @ts-ignore: decorator
+@inline
+function rest(most: v128, y: v128, sum: v128): v128 {
+  return f32x4.pmax(most, f32x4.abs(f32x4.sub(y, f32x4.sub(sum, f32x4.splat(ROUNDING)))));
+}
+
+/** Words of the group at `x`; the farthest rest is left in REST. */
+// @ts-ignore: decorator
+@inline
 function round(x: usize, inverse: v128): v128 {
-  let word = level(v128.load32_splat(x, 0), inverse);
-  word = v128.or(word, i32x4.shl(level(v128.load32_splat(x, 4), inverse), 3));
-  word = v128.or(word, i32x4.shl(level(v128.load32_splat(x, 8), inverse), 6));
-  word = v128.or(word, i32x4.shl(level(v128.load32_splat(x, 12), inverse), 9));
+  const rounding = f32x4.splat(ROUNDING);
+  let most = f32x4.splat(0);
+  let word = i32x4.splat(0);
+  let y: v128;
+  let sum: v128;
+  y = scaled(v128.load32_splat(x), inverse);
+  sum = f32x4.add(y, rounding);
+  most = rest(most, y, sum);
+  word = v128.or(word, level(sum));
+  y = scaled(v128.load32_splat(x, 4), inverse);
+  sum = f32x4.add(y, rounding);
+  most = rest(most, y, sum);
+  word = v128.or(word, i32x4.shl(level(sum), 3));
+  y = scaled(v128.load32_splat(x, 8), inverse);
+  sum = f32x4.add(y, rounding);
+  most = rest(most, y, sum);
+  word = v128.or(word, i32x4.shl(level(sum), 6));
+  y = scaled(v128.load32_splat(x, 12), inverse);
+  sum = f32x4.add(y, rounding);
+  most = rest(most, y, sum);
+  word = v128.or(word, i32x4.shl(level(sum), 9));
+  v128.store(REST, most);
   return word;
 }
 
@@ -63,11 +97,13 @@ function terms(at: usize, scale: v128): void {
 /** Offsets of the best records of a list, for four candidates. */
 // @ts-ignore: decorator
 @inline
-function nearest(list: usize, grid: usize): v128 {
-  const end = list + 2 + (<usize>load<u16>(list) << 1);
-  let best = i32x4.splat(load<u16>(list, 2));
+function nearest(list: usize, grid: usize, few: bool): v128 {
+  const middle = list + 4 + (<usize>load<u16>(list) << 1);
+  const start = few ? list + 4 : middle;
+  const end = few ? middle : middle + (<usize>load<u16>(list, 2) << 1);
+  let best = i32x4.splat(load<u16>(start));
   let least = f32x4.splat(f32.MAX_VALUE);
-  for (let p = list + 2; p < end; p += 2) {
+  for (let p = start; p < end; p += 2) {
     const offset = <usize>load<u16>(p);
     const record = grid + offset;
     let error = v128.load(TERMS + <usize>load<u8>(record));
@@ -82,12 +118,14 @@ function nearest(list: usize, grid: usize): v128 {
 }
 
 /**
- * Words of points for the words of the group whose values begin `at` bytes into X; `flags` takes which lanes had one.
+ * Words of points for the words of the group whose values begin `at` bytes into X. `safe`: lanes for which few neighbours are
+ * enough; `flags` takes which lanes' words were a point's.
  */
 function snap(
   at: usize,
   word: v128,
   scale: v128,
+  safe: i32,
   flags: usize,
   places: usize,
   lists: usize,
@@ -106,9 +144,10 @@ function snap(
   do {
     const first = load<u32>(LANES + (<usize>ctz(pending) << 2));
     const same = i32x4.eq(word, i32x4.splat(first));
-    pending &= ~i32x4.bitmask(same);
+    const lanes = i32x4.bitmask(same);
+    pending &= ~lanes;
     const place = load<i32>(places + (<usize>first << 2));
-    const best = nearest(lists + <usize>(-1 - place), grid);
+    const best = nearest(lists + <usize>(-1 - place), grid, (lanes & ~safe) == 0);
     const found = i32x4(
       load<u16>(grid + <usize>i32x4.extract_lane(best, 0), 8),
       load<u16>(grid + <usize>i32x4.extract_lane(best, 1), 8),
@@ -118,6 +157,15 @@ function snap(
     result = v128.bitselect(found, result, same);
   } while (pending != 0);
   return result;
+}
+
+/** Lanes whose levels are within what rounding by a sum can give, and whose scale is a normal number with room. */
+// @ts-ignore: decorator
+@inline
+function usualScales(inverse: v128, scale: v128): v128 {
+  const reach = f32x4.mul(f32x4.splat(load<f32>(REACH)), inverse);
+  const normal = v128.and(f32x4.gt(scale, f32x4.splat(1e-30)), f32x4.lt(scale, f32x4.splat(1e30)));
+  return v128.and(f32x4.lt(reach, f32x4.splat(1e6)), normal);
 }
 
 /** Rounds groups `first` to `end` − 1 at the four scales of SCALE and INVERSE; words to row `vector` of WORDS, flags to ON_GRID. */
@@ -132,11 +180,13 @@ export function choose4(
 ): void {
   const inverse = v128.load(INVERSE);
   const scale = v128.load(SCALE);
+  const usual = usualScales(inverse, scale);
   for (let g = first; g < end; g++) {
     const at = g << 4;
     const row = vector * groups + g;
     const word = round(X + at, inverse);
-    v128.store(WORDS + (row << 4), snap(at, word, scale, ON_GRID + (row << 2), places, lists, grid));
+    const safe = i32x4.bitmask(v128.and(usual, f32x4.lt(v128.load(REST), f32x4.splat(0.999))));
+    v128.store(WORDS + (row << 4), snap(at, word, scale, safe, ON_GRID + (row << 2), places, lists, grid));
   }
 }
 

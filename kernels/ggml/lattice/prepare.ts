@@ -2,7 +2,7 @@
  * A sub-block's weights, magnitudes and signs (search.ts of the definition), four values at a time.
  */
 
-import { ROOT, SIGNS, W, WX, X } from './scratch';
+import { REACH, ROOT, SIGNS, W, WX, X } from './scratch';
 
 /** Σ x² of a block of 256, strictly one after the other. */
 export function squares(block: usize): f32 {
@@ -59,11 +59,20 @@ export function prepare(
     store<u8>(SIGNS + (i >> 5), <u8>bits);
   }
   let max = v128.load(X);
+  let reach = f32x4.abs(max);
   for (let i: usize = 0; i < bytes; i += 16) {
     const x = v128.load(X + i);
     v128.store(WX + i, f32x4.mul(v128.load(W + i), x));
     max = f32x4.pmax(max, x);
+    reach = f32x4.pmax(reach, f32x4.abs(x));
   }
+  store<f32>(REACH, largest(reach));
+  return largest(max);
+}
+
+// @ts-ignore: decorator
+@inline
+function largest(max: v128): f32 {
   max = f32x4.pmax(max, v128.shuffle<i32>(max, max, 2, 3, 0, 1));
   max = f32x4.pmax(max, v128.shuffle<i32>(max, max, 1, 0, 3, 2));
   return f32x4.extract_lane(max, 0);

@@ -30,3 +30,7 @@ export const CODES: usize = memory.data(32, 16);
 /** Four scales that are tried, and 1 over them. f32[4] each. */
 export const SCALE: usize = memory.data(16, 16);
 export const INVERSE: usize = memory.data(16, 16);
+/** How far the values of a group are from their levels, at most, in units in which the border is 1. f32[4] */
+export const REST: usize = memory.data(16, 16);
+/** The largest magnitude, f32. */
+export const REACH: usize = memory.data(16, 16);
