@@ -1,10 +1,12 @@
 /**
  * `whittle completion`: scripts for bash, zsh and fish, written from the grammar of the command line, so that they cannot name
- * what does not exist. They are static: pressing TAB starts no program. Words that are neither flags nor modes complete as
+ * what does not exist. They are static: pressing TAB starts no program. Words that are neither flags nor modes or types complete as
  * file names, since models are files.
  */
 
 import type { Command, Option } from 'commander';
+import { WEIGHT_TYPES } from '../planning/gguf/check-options.ts';
+import { FILE_TYPE_WORDS } from '../planning/gguf/file-types.ts';
 import { MODE_NAMES } from '../planning/presets.ts';
 import { TARGET_NAMES } from '../planning/targets.ts';
 import type { Context } from './context.ts';
@@ -45,8 +47,7 @@ function commandWords(command: Command, program: Command): CommandWords {
     values: [],
     list: false,
   };
-  const choices =
-    command.registeredArguments[0]?.argChoices ?? (command.name() === 'modes' ? MODE_NAMES : []);
+  const choices = command.registeredArguments[0]?.argChoices ?? FIRST_WORDS[command.name()] ?? [];
   return {
     names: [command.name(), ...command.aliases()],
     name: command.name(),
@@ -56,15 +57,28 @@ function commandWords(command: Command, program: Command): CommandWords {
   };
 }
 
+/** What the first argument of a command may be, where the grammar leaves it open. */
+const FIRST_WORDS: Readonly<Record<string, readonly string[]>> = {
+  modes: MODE_NAMES,
+  types: [...FILE_TYPE_WORDS, ...WEIGHT_TYPES],
+};
+
+/** Values of flags that are checked when the command runs. */
+const FLAG_VALUES: Readonly<Record<string, readonly string[]>> = {
+  '--target': TARGET_NAMES,
+  '--output-tensor-type': WEIGHT_TYPES,
+  '--token-embedding-type': WEIGHT_TYPES,
+};
+
 function flagWords(option: Option): FlagWords {
   const takesValue = option.required || option.optional;
-  const values = option.argChoices ?? (option.long === '--target' ? TARGET_NAMES : []);
+  const values = option.argChoices ?? FLAG_VALUES[option.long ?? ''] ?? [];
   const modes = option.long === '--to' && option.argChoices === undefined;
   return {
     names: [option.short, option.long].filter((name) => name !== undefined),
     description: option.description,
     takesValue,
-    values: modes ? MODE_NAMES : values,
+    values: modes ? [...MODE_NAMES, ...FILE_TYPE_WORDS] : values,
     list: modes || option.long === '--target',
   };
 }

@@ -55,7 +55,7 @@ export function refuseForeignFlags(given: Iterable<string>, format: ModelFormat,
     if (!foreign.has(flag)) continue;
     throw new WhittleError('E_USAGE', `${flag} is for ${format === 'gguf' ? 'ONNX' : 'GGUF'} models`, {
       file,
-      found: `a ${format === 'gguf' ? 'GGUF' : 'ONNX'} model`,
+      found: format === 'gguf' ? 'a GGUF model' : 'an ONNX model',
       hint: HINTS[format],
     });
   }

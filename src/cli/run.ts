@@ -4,7 +4,7 @@
  */
 
 import { CommanderError } from 'commander';
-import { EXIT, WhittleError } from '../errors.ts';
+import { EXIT, isWhittleError, WhittleError } from '../errors.ts';
 import { createStyle, wantsColor } from '../report/style.ts';
 import { createContext, type Streams } from './context.ts';
 import { describeFailure } from './failure.ts';
@@ -51,10 +51,16 @@ export async function runCommandLine(words: readonly string[], settings: RunSett
     const code = stoppedWith ?? failure.exitCode;
     if (json)
       stdout.write(`${JSON.stringify({ error: { ...failure.json.error, exitCode: code } }, null, 2)}\n`);
-    else if (stoppedWith !== undefined) stderr.write('Stopped. Nothing was left behind.\n');
+    else if (stoppedWith !== undefined) stderr.write(`${stoppedText(error)}\n`);
     else stderr.write(`${failure.text}\n`);
     return code;
   }
+}
+
+/** What a stopped run left, and how to go on. */
+function stoppedText(error: unknown): string {
+  const hint = isWhittleError(error) ? error.details.hint : undefined;
+  return hint?.includes('--resume') === true ? `Stopped. ${hint}` : 'Stopped. Nothing was left behind.';
 }
 
 function colorWord(words: readonly string[]): 'auto' | 'always' | 'never' {

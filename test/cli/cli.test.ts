@@ -7,7 +7,19 @@ import { textWidth } from '../../src/report/text.ts';
 import { floats, linearModel, withFolder, writeModel } from '../formats/build-onnx.ts';
 import { type Outcome, run } from './run.ts';
 
-const COMMANDS = ['inspect', 'quantize', 'dequantize', 'compare', 'modes', 'completion'];
+const COMMANDS = [
+  'inspect',
+  'quantize',
+  'dequantize',
+  'compare',
+  'perplexity',
+  'modes',
+  'types',
+  'imatrix',
+  'split',
+  'merge',
+  'completion',
+];
 
 /** Big enough for every mode: 64×64 weights. */
 async function smallModel(folder: string, name = 'model.onnx'): Promise<string> {

@@ -13,7 +13,7 @@ function has(shell: string): boolean {
   return spawnSync(shell, ['-c', 'true']).status === 0;
 }
 
-test.each(SHELLS)('the script for %s names every command and mode', async (shell) => {
+test.each(SHELLS)('the script for %s names every command, mode and type', async (shell) => {
   const { code, stdout } = await run(['completion', shell]);
   expect(code).toBe(0);
   for (const word of [
@@ -25,6 +25,9 @@ test.each(SHELLS)('the script for %s names every command and mode', async (shell
     'q4f16',
     'bnb4',
     'onnxruntime-web',
+    'imatrix',
+    'Q4_K_M',
+    'iq4_nl',
   ]) {
     expect(stdout).toContain(word);
   }
@@ -65,6 +68,10 @@ test.skipIf(!has('bash'))(
       expect(complete('whittle', 'qu')).toEqual(['quantize']);
       expect(complete('whittle', 'quantize', '--dry')).toEqual(['--dry-run']);
       expect(complete('whittle', 'quantize', 'm.onnx', '--to', 'q8,q4')).toEqual(['q8,q4', 'q8,q4f16']);
+      expect(complete('whittle', 'quantize', 'm.gguf', '--to', 'Q5_K_M,Q4_K_')).toEqual([
+        'Q5_K_M,Q4_K_M',
+        'Q5_K_M,Q4_K_S',
+      ]);
       expect(complete('whittle', 'inspect', 'm.onnx', '--sort', 'o')).toEqual(['outliers']);
       expect(complete('whittle', '--json', 'compress', 'my')).toEqual(['my model.onnx']);
     });

@@ -7,7 +7,7 @@
  * importance matrix, the encoders are guided by it as in the real run, and errors count by importance.
  */
 
-import { BLOCK_TYPES, type GgmlType, ggmlBytes, isBlockType } from '../../core/ggml-types.ts';
+import { type GgmlType, ggmlBytes } from '../../core/ggml-types.ts';
 import type { RunOptions } from '../../core/progress.ts';
 import { createRandom, type Random } from '../../core/random.ts';
 import { WhittleError } from '../../errors.ts';
@@ -210,7 +210,7 @@ async function measure(
     const guided = await readImportance(task, place, weights);
     for (const [type, sum] of sums) {
       if (!guided) weights.fill(1);
-      const given = guided || mustHave(type) ? weights : undefined;
+      const given = guided || GUIDED_ONLY.has(type) ? weights : undefined;
       const bytes = raw.subarray(0, ggmlBytes(type, length));
       encodeValues(kernels, type, values, length, given, bytes);
       decodeValues(kernels, type, bytes, restored);
@@ -220,9 +220,15 @@ async function measure(
   return new Map([...sums].map(([type, { noise, signal }]) => [type, signal === 0 ? 0 : noise / signal]));
 }
 
-function mustHave(type: GgmlType): boolean {
-  return isBlockType(type) && BLOCK_TYPES[type].importance === 'required';
-}
+/** Types that are not written without an importance matrix. Where there is none, all columns count the same. */
+const GUIDED_ONLY: ReadonlySet<GgmlType> = new Set([
+  'iq3_xxs',
+  'iq2_s',
+  'iq2_xs',
+  'iq2_xxs',
+  'iq1_m',
+  'iq1_s',
+]);
 
 function addWeighted(
   sum: { noise: number; signal: number },
