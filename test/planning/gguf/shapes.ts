@@ -431,6 +431,72 @@ export const MODEL_SHAPES: readonly ModelShape[] = [
     type: 'bf16',
     experts3d: 'mxfp4',
   }),
+  shape('bailingmoe3', {
+    arch: 'bailingmoe3',
+    layers: 24,
+    width: 1536,
+    inner: 512,
+    heads: 16,
+    groups: 16,
+    experts: 128,
+    shared: true,
+    attention: 'latent',
+    metadata: [
+      ['bailingmoe3.kda.head_dim', 'u32', 128],
+      ['bailingmoe3.kda.gate_lower_bound', 'f32', -5],
+      ['bailingmoe3.attention.key_length_mla', 'u32', 192],
+      ['bailingmoe3.attention.value_length_mla', 'u32', 128],
+      ['bailingmoe3.leading_dense_block_count', 'u32', 1],
+      ['bailingmoe3.expert_gating_func', 'u32', 2],
+    ],
+  }),
+  shape('graniteswitch', {
+    arch: 'graniteswitch',
+    layers: 15,
+    width: 1024,
+    inner: 4096,
+    heads: 16,
+    groups: 4,
+    metadata: [
+      ['graniteswitch.adapters.count', 'u32', 1],
+      ['graniteswitch.adapters.lora_rank', 'u32', 8],
+      ['graniteswitch.adapters.token_ids_activate', 'i32[]', [1]],
+      ['graniteswitch.adapters.token_ids_substitute', 'i32[]', [1]],
+      ['graniteswitch.logit_scale', 'f32', 1],
+    ],
+  }),
+  shape('nanbeige-looped', {
+    arch: 'nanbeige',
+    layers: 12,
+    width: 1024,
+    inner: 4096,
+    heads: 16,
+    groups: 8,
+    metadata: [['nanbeige.num_loops', 'u32', 2]],
+  }),
+  shape('clip-encoder', {
+    arch: 'clip',
+    layers: 0,
+    width: 1152,
+    inner: 4304,
+    heads: 16,
+    groups: 16,
+    tied: true,
+    extra: Array.from({ length: 10 }, (_, layer) => [
+      f16(`v.blk.${layer}.attn_q.weight`, 1152, 1152),
+      f16(`v.blk.${layer}.attn_k.weight`, 1152, 1152),
+      f16(`v.blk.${layer}.attn_v.weight`, 1152, 1152),
+      f16(`v.blk.${layer}.attn_out.weight`, 1152, 1152),
+      f16(`v.blk.${layer}.ffn_up.weight`, 1152, 4304),
+      f16(`v.blk.${layer}.ffn_down.weight`, 4304, 1152),
+    ])
+      .flat()
+      .concat(
+        f16('v.patch_embd.weight', 14, 14, 3, 1152),
+        f16('v.position_embd.weight', 1152, 729),
+        f16('mm.0.weight', 1152, 4096),
+      ),
+  }),
 ];
 
 /** Header of the file, and how long the file is. */

@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FILE_TYPES } from '../../../src/planning/gguf/file-types.ts';
-import { llamaOracle } from '../../oracle/llama.ts';
+import type { GgufQuantizeOptions } from '../../../src/planning/gguf/options.ts';
+import { llamaOracle, type QuantizeRequest } from '../../oracle/llama.ts';
 import { MODEL_SHAPES, type ModelShape, writeSparse } from './shapes.ts';
 import { differences, plannedTypes, summarize } from './type-maps.ts';
 
@@ -36,7 +37,7 @@ const label = ({ to, guided }: Case): string => `${to}${guided ? ' with importan
 
 /** Every model, and every file type with and without importance, several times over, the same ones each run. */
 function sampled(model: number, index: number): boolean {
-  return full || update || (index + model * 5) % 9 === 0;
+  return full || update || (index + model * 5) % 13 === 0;
 }
 
 let folder = '';
@@ -89,6 +90,11 @@ describe.each(MODEL_SHAPES.map((model, number) => ({ model, number })))(
         if (!sampled(number, index)) continue;
         const expected = await asked(model, path, item);
         const found = await ours(model, item);
+        if (expected === 'aborted') {
+          // The library ends its own process (heads of a model that has none): anything is better.
+          record.push(`${label(item)}: ${describeMap(found)}`);
+          continue;
+        }
         if (typeof expected === 'string' || typeof found === 'string') {
           if (expected !== found)
             wrong.push(`${label(item)}: ${describeMap(found)}, llama.cpp ${describeMap(expected)}`);
@@ -109,6 +115,57 @@ describe.each(MODEL_SHAPES.map((model, number) => ({ model, number })))(
       for (const item of CASES) found.push(`${label(item)}: ${describeMap(await ours(model, item))}`);
       expect(found).toEqual(lines);
     });
+  },
+);
+
+const WISHES: readonly {
+  readonly model: string;
+  readonly to: string;
+  readonly wishes: Partial<GgufQuantizeOptions> & Partial<QuantizeRequest>;
+}[] = [
+  { model: 'gemma3n-e2b', to: 'Q4_K_M', wishes: { tokenEmbeddingType: 'q8_0' } },
+  {
+    model: 'gemma3n-e2b',
+    to: 'Q4_K_M',
+    wishes: { tokenEmbeddingType: 'q8_0', tensorTypes: [{ pattern: 'per_layer_token', type: 'iq4_nl' }] },
+  },
+  { model: 'gemma3n-e2b', to: 'Q2_K', wishes: { outputTensorType: 'q5_K' } },
+  { model: 'llama-1b-tied', to: 'Q3_K_M', wishes: { outputTensorType: 'q8_0', tokenEmbeddingType: 'q4_0' } },
+  { model: 'llama-1b-tied', to: 'Q3_K_M', wishes: { pure: true, outputTensorType: 'q8_0' } },
+  { model: 'llama-576-odd', to: 'Q4_K_M', wishes: { pure: true } },
+  { model: 'llama-576-odd', to: 'Q4_K_M', wishes: { outputTensorType: 'q4_K' } },
+  { model: 'falcon-7b', to: 'Q4_K_M', wishes: { leaveOutputTensor: true } },
+  {
+    model: 'mixtral-8x7b',
+    to: 'Q4_K_M',
+    wishes: { tensorTypes: [{ pattern: 'blk\\.([02468]|1[0-9])\\.ffn_(up|down)_exps', type: 'iq3_s' }] },
+  },
+  {
+    model: 'llama-8b',
+    to: 'Q4_K_M',
+    wishes: { tensorTypes: [{ pattern: 'attn_v|ffn_down', type: 'q4_K' }] },
+  },
+  {
+    model: 'llama-8b',
+    to: 'Q4_K_S',
+    wishes: { tensorTypes: [{ pattern: '^blk\\.[1-3]\\.attn_v', type: 'f16' }] },
+  },
+  { model: 'llama-8b', to: 'Q4_K_M', wishes: { pruneLayers: [3, 4, 15, 31] } },
+  { model: 'qwen3moe-30b', to: 'Q3_K_M', wishes: { pruneLayers: [0, 1, 47] } },
+  { model: 'gpt-oss', to: 'Q8_0', wishes: { tensorTypes: [{ pattern: 'exps', type: 'mxfp4' }] } },
+];
+
+test.skipIf(oracle === undefined).each(WISHES)(
+  '$model as $to with $wishes',
+  async ({ model: name, to, wishes }) => {
+    const model = MODEL_SHAPES.find((shape) => shape.name === name)!;
+    const path = join(folder, `${name}-wish.gguf`);
+    writeSparse(model, path);
+    const { id } = FILE_TYPES.find((type) => type.name === to)!;
+    const answer = await oracle!.quantize({ ...wishes, input: path, fileType: id, dryRun: true });
+    rmSync(path);
+    expect(answer.outcome).toBe('done');
+    expect(differences(await plannedTypes(model, to, false, wishes), answer.types)).toEqual([]);
   },
 );
 
