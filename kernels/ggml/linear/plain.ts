@@ -10,24 +10,45 @@ import { roundAway } from '../../vectors';
 
 const BLOCK: usize = 128;
 
+/** Minima of four blocks, then maxima: four vectors each, to be folded. */
+const SCAN: usize = memory.data(128, 16);
+
 // @ts-ignore: decorator
 @inline
-function minOf(p: usize): v128 {
-  const a = f32x4.pmin(v128.load(p), v128.load(p, 16));
-  const b = f32x4.pmin(v128.load(p, 32), v128.load(p, 48));
-  const c = f32x4.pmin(v128.load(p, 64), v128.load(p, 80));
-  const d = f32x4.pmin(v128.load(p, 96), v128.load(p, 112));
-  return f32x4.pmin(f32x4.pmin(a, b), f32x4.pmin(c, d));
+function scan(p: usize, at: usize): void {
+  const a = v128.load(p);
+  const b = v128.load(p, 16);
+  const c = v128.load(p, 32);
+  const d = v128.load(p, 48);
+  const e = v128.load(p, 64);
+  const f = v128.load(p, 80);
+  const g = v128.load(p, 96);
+  const h = v128.load(p, 112);
+  v128.store(at, f32x4.pmin(f32x4.pmin(f32x4.pmin(a, b), f32x4.pmin(c, d)), f32x4.pmin(f32x4.pmin(e, f), f32x4.pmin(g, h))));
+  v128.store(at, f32x4.pmax(f32x4.pmax(f32x4.pmax(a, b), f32x4.pmax(c, d)), f32x4.pmax(f32x4.pmax(e, f), f32x4.pmax(g, h))), 64);
+}
+
+/** Scans four blocks, `stride` bytes apart. */
+// @ts-ignore: decorator
+@inline
+function scanAll(values: usize, stride: usize): void {
+  scan(values, SCAN);
+  scan(values + stride, SCAN + 16);
+  scan(values + 2 * stride, SCAN + 32);
+  scan(values + 3 * stride, SCAN + 48);
+}
+
+/** The minimum of each block, in its lane. */
+// @ts-ignore: decorator
+@inline
+function minima(): v128 {
+  return foldMin(v128.load(SCAN), v128.load(SCAN, 16), v128.load(SCAN, 32), v128.load(SCAN, 48));
 }
 
 // @ts-ignore: decorator
 @inline
-function maxOf(p: usize): v128 {
-  const a = f32x4.pmax(v128.load(p), v128.load(p, 16));
-  const b = f32x4.pmax(v128.load(p, 32), v128.load(p, 48));
-  const c = f32x4.pmax(v128.load(p, 64), v128.load(p, 80));
-  const d = f32x4.pmax(v128.load(p, 96), v128.load(p, 112));
-  return f32x4.pmax(f32x4.pmax(a, b), f32x4.pmax(c, d));
+function maxima(): v128 {
+  return foldMax(v128.load(SCAN, 64), v128.load(SCAN, 80), v128.load(SCAN, 96), v128.load(SCAN, 112));
 }
 
 /** The first value of a block whose magnitude is that of `extreme`. */
@@ -72,7 +93,16 @@ function reciprocal(d: v128): v128 {
 @inline
 function codeOf(x: v128, id: v128, base: v128, offset: bool, half: v128, top: v128): v128 {
   if (offset) x = f32x4.sub(x, base);
-  return f32x4.pmin(f32x4.trunc(f32x4.add(f32x4.mul(x, id), half)), top);
+  const code = f32x4.trunc(f32x4.add(f32x4.mul(x, id), half));
+  // (max − min) · id is at most levels − 1 and a few roundings: with an offset no code is above the last.
+  return offset ? code : f32x4.pmin(code, top);
+}
+
+/** Two nibbles. */
+// @ts-ignore: decorator
+@inline
+function pair(low: v128, high: v128): v128 {
+  return f32x4.add(low, f32x4.mul(high, f32x4.splat(16)));
 }
 
 /** `id` and `base`: of this block, in all lanes. */
@@ -85,15 +115,15 @@ function encodeUniform(p: usize, id: v128, base: v128, levels: i32, offset: bool
   const c1 = codeOf(v128.load(p, 16), id, base, offset, half, top);
   const c2 = codeOf(v128.load(p, 32), id, base, offset, half, top);
   const c3 = codeOf(v128.load(p, 48), id, base, offset, half, top);
-  const low = bytesOf(c0, c1, c2, c3, 0);
   const c4 = codeOf(v128.load(p, 64), id, base, offset, half, top);
   const c5 = codeOf(v128.load(p, 80), id, base, offset, half, top);
   const c6 = codeOf(v128.load(p, 96), id, base, offset, half, top);
   const c7 = codeOf(v128.load(p, 112), id, base, offset, half, top);
-  const high = bytesOf(c4, c5, c6, c7, 0);
   if (levels == 16) {
-    v128.store(target, nibbles(low, high));
+    v128.store(target, bytesOf(pair(c0, c4), pair(c1, c5), pair(c2, c6), pair(c3, c7), 0));
   } else {
+    const low = bytesOf(c0, c1, c2, c3, 0);
+    const high = bytesOf(c4, c5, c6, c7, 0);
     store<i32>(target, fifthBits(low) | (fifthBits(high) << 16));
     const mask = i8x16.splat(15);
     v128.store(target, nibbles(v128.and(low, mask), v128.and(high, mask)), 4);
@@ -112,8 +142,9 @@ function clear(target: usize, step: usize, bytes: usize, header: usize, lanes: i
 function uniformGroup(values: usize, stride: usize, levels: i32, offset: bool, target: usize, step: usize): void {
   const bytes: usize = 18 + (offset ? 2 : 0) + (levels == 32 ? 4 : 0);
   const header: usize = offset ? 4 : 2;
-  const min = foldMin(minOf(values), minOf(values + stride), minOf(values + 2 * stride), minOf(values + 3 * stride));
-  const max = foldMax(maxOf(values), maxOf(values + stride), maxOf(values + 2 * stride), maxOf(values + 3 * stride));
+  scanAll(values, stride);
+  const min = minima();
+  const max = maxima();
   let base = min;
   let d: v128;
   if (offset) {
@@ -166,16 +197,10 @@ function signedBytes(p: usize, id: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function largestOf(p: usize): v128 {
-  return f32x4.pmax(maxOf(p), f32x4.neg(minOf(p)));
-}
-
-// @ts-ignore: decorator
-@inline
 function eightBitGroup(values: usize, stride: usize, target: usize, step: usize): void {
-  const largest = foldMax(largestOf(values), largestOf(values + stride), largestOf(values + 2 * stride), largestOf(values + 3 * stride));
-  // |x|: zeros are +0.
-  const d = f32x4.div(f32x4.abs(largest), f32x4.splat(127));
+  scanAll(values, stride);
+  const largest = f32x4.pmax(f32x4.abs(maxima()), f32x4.abs(minima()));
+  const d = f32x4.div(largest, f32x4.splat(127));
   const id = reciprocal(d);
   const dh = halfBits(d);
   store<u16>(target, i32x4.extract_lane(dh, 0));
