@@ -5,7 +5,7 @@
  * does not count. docs/resume.md.
  */
 
-import { type Disk, type DiskFile, readWhole, writeAll } from '../io/disk.ts';
+import { type Disk, type DiskFile, diskError, readWhole, writeAll } from '../io/disk.ts';
 import type { ErrorSums } from '../kernels/kernels.ts';
 import type { Fingerprint } from './fingerprint.ts';
 import { isFingerprint } from './fingerprint.ts';
@@ -78,7 +78,7 @@ export async function readJournal(disk: Disk, path: string): Promise<JournalCont
 /** A new journal that holds the fingerprint, durably. */
 export async function startJournal(disk: Disk, path: string, fingerprint: Fingerprint): Promise<Journal> {
   const file = await disk.create(path);
-  const journal = journalOn(file, 0);
+  const journal = journalOn(file, path, 0);
   try {
     await journal.line(fingerprint);
     return journal;
@@ -99,16 +99,24 @@ export async function continueJournal(disk: Disk, path: string, content: Journal
     await file.close().catch(() => undefined);
     throw error;
   }
-  return journalOn(file, content.length);
+  return journalOn(file, path, content.length);
 }
 
-function journalOn(file: DiskFile, start: number): Journal & { line(value: unknown): Promise<void> } {
+function journalOn(
+  file: DiskFile,
+  path: string,
+  start: number,
+): Journal & { line(value: unknown): Promise<void> } {
   let at = start;
   const write = async (text: string): Promise<void> => {
     const bytes = new TextEncoder().encode(text);
-    await writeAll(file, at, bytes);
-    at += bytes.length;
-    await file.sync();
+    try {
+      await writeAll(file, at, bytes);
+      at += bytes.length;
+      await file.sync();
+    } catch (error) {
+      throw diskError(error, 'write the journal', { file: path });
+    }
   };
   return {
     line: (value) => write(`${JSON.stringify(value)}\n`),

@@ -4,11 +4,12 @@
  */
 
 import type { RunOptions } from '../core/progress.ts';
+import type { OutputFile } from '../formats/layout.ts';
 import type { Job, JobResult } from './job.ts';
 import type { JobPlan } from './jobs.ts';
 import type { JournalRecord } from './journal.ts';
 import { aborted } from './messages.ts';
-import { nameWindows, recoverFinished } from './recover.ts';
+import { nameWindows, recoverFinished, writePadding } from './recover.ts';
 import type { OpenTargets } from './targets.ts';
 
 export interface Ledger {
@@ -36,7 +37,7 @@ const FLUSH_MS = 2000;
 
 export function createLedger(
   plan: JobPlan,
-  sets: readonly { readonly files: readonly unknown[] }[],
+  sets: readonly { readonly files: readonly OutputFile[] }[],
   targets: OpenTargets,
   options: LedgerOptions,
 ): Ledger {
@@ -102,6 +103,12 @@ export function createLedger(
     async recover() {
       const stopped = targets.resumables.map((one) => (one?.continued === true ? one : undefined));
       if (stopped.every((one) => one === undefined)) return;
+      for (const [index, { files }] of sets.entries()) {
+        for (const [i, layout] of files.entries()) {
+          const file = stopped[index]?.files[i];
+          if (file !== undefined) await writePadding(file, layout);
+        }
+      }
       const check = (job: Job): void => {
         if (options.signal?.aborted) throw aborted();
         bytesDone += job.bytes;

@@ -4,6 +4,7 @@
  */
 
 import { setImmediate } from 'node:timers/promises';
+import type { OutputFile } from '../formats/layout.ts';
 import type { AtomicFile } from '../io/atomic-file.ts';
 import type { Job, JobResult } from './job.ts';
 import type { JobPlan } from './jobs.ts';
@@ -45,7 +46,7 @@ export function nameWindows(
 }
 
 export interface StoppedSet {
-  readonly files: readonly AtomicFile[];
+  readonly files: readonly Pick<AtomicFile, 'read' | 'write'>[];
   readonly records: ReadonlyMap<string, JournalRecord>;
 }
 
@@ -79,6 +80,25 @@ export async function recoverFinished(
     await setImmediate();
   }
   return finished;
+}
+
+/**
+ * Writes the padding of a file that a stopped run began: a new file has zeros where nothing is written, but what a crash left
+ * there is not known.
+ */
+export async function writePadding(file: Pick<AtomicFile, 'write'>, layout: OutputFile): Promise<void> {
+  const zeros = new Uint8Array(BUFFER);
+  let at = 0;
+  const fill = async (end: number): Promise<void> => {
+    for (; at < end; at = Math.min(end, at + zeros.length)) {
+      await file.write(at, zeros.subarray(0, Math.min(zeros.length, end - at)));
+    }
+  };
+  for (const segment of layout.segments) {
+    await fill(segment.offset);
+    at = segment.offset + (segment.kind === 'bytes' ? segment.bytes.length : segment.length);
+  }
+  await fill(layout.size);
 }
 
 async function isIntact(

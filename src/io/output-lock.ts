@@ -14,7 +14,7 @@ import { WhittleError } from '../errors.ts';
 import { type Disk, readWhole, writeAll } from './disk.ts';
 
 export interface OutputLock {
-  /** Says that this run is alive. */
+  /** Says that this run is alive, as well as the disk lets it. */
   renew(): Promise<void>;
   release(): Promise<void>;
 }
@@ -62,7 +62,13 @@ export async function lockOutput(disk: Disk, output: string): Promise<OutputLock
         await release();
         throw error;
       }
-      return { renew: () => writeAll(file, 0, content), release };
+      return {
+        async renew() {
+          // A lock that looks older than it is only matters to another machine.
+          await writeAll(file, 0, content).catch(() => undefined);
+        },
+        release,
+      };
     }
     const found = await readOwner(disk, path);
     if (attempt === 3 || (found !== undefined && (await isAlive(disk, path, found))))
