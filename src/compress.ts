@@ -6,6 +6,7 @@
 
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import { modelFormat } from './compress/model-format.ts';
 import type { CompressionReport, CompressOptions, SkippedMode } from './compress/options.ts';
 import { type PlannedOutput, type Request, resolveRequest } from './compress/outputs.ts';
 import { describeModes, type PlannedMode, type PlannedModel, runModes } from './compress/run-modes.ts';
@@ -18,7 +19,7 @@ import { presetRecipe } from './planning/presets.ts';
 export type * from './compress/options.ts';
 
 /**
- * Compresses a model file, or every session of a model folder, into one file for each mode.
+ * Compresses an ONNX model file, or every session of a model folder, into one file for each mode (GGUF: `quantizeGguf`).
  * @throws WhittleError E_NOTHING_TO_DO where no mode suits; E_VERIFICATION where a result fails its proof; and whatever
  * reading, planning and writing throw. Nothing is left behind then.
  */
@@ -26,6 +27,13 @@ export async function compress(input: string, options: CompressOptions): Promise
   const started = performance.now();
   if (options.to.length === 0)
     throw new WhittleError('E_USAGE', 'no mode was asked for', { hint: 'Try q8 or q4.' });
+  if ((await modelFormat(input)) === 'gguf') {
+    throw new WhittleError('E_USAGE', 'recipes and modes are for ONNX models', {
+      file: input,
+      found: 'a GGUF model',
+      hint: 'Use quantizeGguf with a file type such as Q4_K_M.',
+    });
+  }
   const recipes = options.to.map((mode) => (typeof mode === 'string' ? presetRecipe(mode) : mode));
   const request = await resolveRequest(input, recipes, options.output);
   const open: OnnxModel[] = [];

@@ -3,6 +3,8 @@
  *
  * Models: `compress` (the whole story) and its steps `openOnnx`, `planCompression`, `executePlan`; `inspectModel`,
  * `compareModels`, `dequantizeModel`.
+ * GGUF: `quantizeGguf` (the whole story) and its steps `openGguf`, `planGguf`; `surveyGguf` (every type for one model),
+ * `inspectGguf`, `compareGguf`, `dequantizeGguf`, `splitModel`, `mergeModel`, `openImatrix`; the types are `FILE_TYPES`, `GGML_TYPES`.
  * Recipe files are read by `whittle/recipes`, which needs two libraries more; tables and pages are made by `whittle/report`.
  * Tensors: `measureTensor`, `suggestEncoding`, `quantizeTensor`, `dequantizeTensor`, `measureError`, `ENCODINGS`; observers
  * find the range of values that come in batches.
@@ -17,6 +19,40 @@ export {
 } from './compress/compare.ts';
 export { type DequantizeOptions, type DequantizeReport, dequantizeModel } from './compress/dequantize.ts';
 export { type ExecutePlanOptions, executePlan } from './compress/execute-plan.ts';
+export { compareGguf } from './compress/gguf/compare.ts';
+export { type DequantizeGgufOptions, dequantizeGguf } from './compress/gguf/dequantize.ts';
+export {
+  type ConvertImatrixOptions,
+  convertImatrix,
+  type ImatrixEntrySummary,
+  type ImatrixSummary,
+  inspectImatrix,
+} from './compress/gguf/imatrix.ts';
+export {
+  type GgufMetadataSummary,
+  type GgufSummary,
+  type GgufTensorSummary,
+  type InspectGgufOptions,
+  inspectGguf,
+} from './compress/gguf/inspect.ts';
+export type {
+  GgufOutputFile,
+  GgufReport,
+  GgufResult,
+  GgufTensorResult,
+  QuantizeGgufOptions,
+} from './compress/gguf/options.ts';
+export { quantizeGguf } from './compress/gguf/quantize.ts';
+export {
+  type CopyOptions,
+  type MergeModelOptions,
+  mergeModel,
+  type PartsReport,
+  type SplitModelOptions,
+  splitModel,
+} from './compress/gguf/split.ts';
+export { type Survey, type SurveyedType, type SurveyOptions, surveyGguf } from './compress/gguf/survey.ts';
+export type { TypeShare } from './compress/gguf/type-shares.ts';
 export {
   type InspectOptions,
   inspectModel,
@@ -38,6 +74,18 @@ export type {
 export { compress } from './compress.ts';
 export { type DType, isWeightDType, type WeightDType } from './core/dtype.ts';
 export { decodeFloat, encodeFloat, type NarrowFloat } from './core/floats.ts';
+export {
+  BLOCK_TYPES,
+  type BlockFamily,
+  type BlockType,
+  GGML_TYPES,
+  type GgmlType,
+  ggmlBytes,
+  type Importance,
+  isBlockType,
+  isGgmlType,
+  type PlainType,
+} from './core/ggml-types.ts';
 export type { OnProgress, Progress, RunOptions } from './core/progress.ts';
 export { createRandom, type Random } from './core/random.ts';
 export type { Shape } from './core/shape.ts';
@@ -53,6 +101,11 @@ export {
 } from './errors.ts';
 export type { ExecuteOptions, SetReport, TensorReport } from './execution/execute.ts';
 export type { NonFinitePolicy } from './execution/operations/context.ts';
+export type * from './formats/gguf/gguf.ts';
+export { type OpenImatrixOptions, openImatrix } from './formats/gguf/imatrix.ts';
+export type { Imatrix, ImatrixEntry } from './formats/gguf/imatrix-types.ts';
+export { type OpenGgufOptions, openGguf } from './formats/gguf/open.ts';
+export { layoutGguf } from './formats/gguf/writer.ts';
 export type { OutputFile, Segment, TensorBytes } from './formats/layout.ts';
 export type { Limits } from './formats/limits.ts';
 export type * from './formats/onnx/messages.ts';
@@ -71,6 +124,16 @@ export type { ByteSink, ByteSource, SiblingOpener } from './io/source.ts';
 export * from './kernels/index.ts';
 export type { ValueDType } from './numerics/dequantize-operation.ts';
 export * from './numerics/index.ts';
+export {
+  COPY,
+  FILE_TYPES,
+  type FileType,
+  type FileTypeName,
+  fileTypeName,
+  parseFileType,
+} from './planning/gguf/file-types.ts';
+export type { GgufQuantizeOptions, PlannedGguf, PlannedGgufTensor } from './planning/gguf/options.ts';
+export { planGguf } from './planning/gguf/plan-gguf.ts';
 export type { Plan, PlannedPart, PlannedTensor } from './planning/plan.ts';
 export { type Planned, type PlanOptions, planCompression, rebuildPlan } from './planning/plan-onnx.ts';
 export { MODE_NAMES, type ModeName, presetRecipe } from './planning/presets.ts';

@@ -1,6 +1,6 @@
 /**
  * Every TypeScript snippet of README.md and docs/ is complete: it passes the compiler against the public types, and it
- * runs as it stands beside a file model.onnx. The public types are complete too: what a signature names is exported.
+ * runs as it stands beside the files model.onnx and model.gguf. The public types are complete too: what a signature names is exported.
  */
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { writeSmallGguf } from '../cli/small-gguf.ts';
 import { writeTinyClassifier } from '../models/tiny-models.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -52,6 +53,7 @@ beforeAll(async () => {
   await writeTinyClassifier(folder);
   const model = readdirSync(join(folder, 'onnx')).find((name) => name.endsWith('.onnx')) ?? '';
   await copyFile(join(folder, 'onnx', model), join(folder, 'model.onnx'));
+  await writeSmallGguf(folder, 'model.gguf');
   process.chdir(folder);
 });
 afterAll(() => {

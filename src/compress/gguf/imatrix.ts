@@ -3,7 +3,7 @@
  * today combine and show. Values are looked at one entry at a time.
  */
 
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
 import { executeFiles } from '../../execution/execute.ts';
@@ -11,7 +11,8 @@ import { openImatrix } from '../../formats/gguf/imatrix.ts';
 import type { ImatrixEntry } from '../../formats/gguf/imatrix-types.ts';
 import { imatrixContent, layoutImatrix, readImportance } from '../../formats/gguf/imatrix-writer.ts';
 import { makeFolder } from '../../io/folder.ts';
-import { ggufOutputPath, ggufStem } from './outputs.ts';
+import { imatrixSources } from './imatrix-sources.ts';
+import { ggufStem } from './outputs.ts';
 
 export interface ImatrixEntrySummary {
   readonly name: string;
@@ -88,7 +89,7 @@ function summarize({ name, columns, matrices }: ImatrixEntry, importance: Float3
 }
 
 export interface ConvertImatrixOptions extends RunOptions {
-  /** Default: `<name>.gguf` beside the input. */
+  /** The file. Default: `<name>.gguf` beside the input. */
   readonly output?: string | undefined;
   readonly force?: boolean | undefined;
 }
@@ -98,7 +99,7 @@ export async function convertImatrix(
   file: string,
   { output, force, signal }: ConvertImatrixOptions = {},
 ): Promise<{ readonly path: string; readonly bytes: number; readonly entries: number }> {
-  const path = ggufOutputPath(file, `${ggufStem(file).replace(/\.(?:dat|imatrix)$/i, '')}.gguf`, output);
+  const path = output ?? join(dirname(file), `${ggufStem(file).replace(/\.(?:dat|imatrix)$/i, '')}.gguf`);
   const imatrix = await openImatrix(file);
   try {
     const layout = layoutImatrix(await imatrixContent(imatrix), basename(path));
@@ -107,6 +108,7 @@ export async function convertImatrix(
       files: [layout],
       tasks: [],
       target: { directory: dirname(path), force },
+      inputs: imatrixSources(imatrix),
       signal,
       threads: 1,
     });

@@ -11,11 +11,11 @@ import type { GgufModel } from '../../formats/gguf/gguf.ts';
 import type { Imatrix } from '../../formats/gguf/imatrix-types.ts';
 import { openGguf } from '../../formats/gguf/open.ts';
 import { makeFolder } from '../../io/folder.ts';
-import type { ByteSource } from '../../io/source.ts';
 import { COPY, parseFileType } from '../../planning/gguf/file-types.ts';
 import type { GgufQuantizeOptions, PlannedGguf } from '../../planning/gguf/options.ts';
 import { planGguf } from '../../planning/gguf/plan-gguf.ts';
 import { overallSqnr } from '../overall-error.ts';
+import { imatrixSources } from './imatrix-sources.ts';
 import type { GgufReport, GgufResult, GgufTensorResult, QuantizeGgufOptions } from './options.ts';
 import { ggufOutputPaths } from './outputs.ts';
 import { valueCount } from './values.ts';
@@ -135,7 +135,7 @@ async function execute(
       digest: options.sha256,
       signal: options.signal,
       onProgress: options.onProgress,
-      inputs: [...model.sources, ...sourcesOf(imatrix)],
+      inputs: [...model.sources, ...imatrixSources(imatrix)],
     });
   } catch (error) {
     // A tensor's error that names no file is one of the model.
@@ -143,15 +143,6 @@ async function execute(
       ? error.with({ file: model.file })
       : error;
   }
-}
-
-/** Files that an importance matrix reads from: no output may replace them. */
-function sourcesOf(imatrix: Imatrix | undefined): ByteSource[] {
-  const sources = new Set<ByteSource>();
-  for (const { values } of imatrix?.entries.values() ?? []) {
-    if (values.kind === 'range') sources.add(values.source);
-  }
-  return [...sources];
 }
 
 function describe(

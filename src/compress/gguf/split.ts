@@ -13,7 +13,7 @@ import { makeFolder } from '../../io/folder.ts';
 import type { GgufOutputFile } from './options.ts';
 import { ggufOutputPath, ggufStem } from './outputs.ts';
 
-interface CopyOptions extends RunOptions {
+export interface CopyOptions extends RunOptions {
   readonly threads?: number | undefined;
   readonly force?: boolean | undefined;
   /** The files and their sizes; nothing is written. */
