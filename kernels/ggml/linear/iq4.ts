@@ -3,10 +3,10 @@
  * together.
  *
  * Looking a code up sixteen times for each value is what makes this search slow. The fifteen candidates map a value to
- * 120/127 … 134/127 of c = −127 x / m, and neighbouring middles between the book's values differ by 23 % or more: at most one
+ * 120/127 … 134/127 of c = −127 x / m, while neighbouring middles between the book's values differ by 23 % or more: at most one
  * middle lies in that range. So each value gets its middle t and the two values beside it once, and a candidate's value is
- * al ≥ t ? above : below, exactly. Which middle: c rounded to a byte is compared with fourteen bounds, each more than 5.6 %
- * from the middles on both sides, so that neither rounding matters. The same choice of t serves any single scale.
+ * al ≥ t ? above : below, exactly. Which middle: c rounded to a byte is compared with fourteen bounds, half integers more than
+ * 10 % from the middles on both sides, where the candidates are within 6 % of c. The same choice of t serves any single scale.
  */
 
 import { book } from './decode';

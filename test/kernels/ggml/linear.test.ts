@@ -61,6 +61,31 @@ test('the nearest value of the IQ4 book is that of ggml: lower only if strictly 
   expect([nearest(-1e30), nearest(1e30), nearest(Number.NaN), nearest(0)]).toEqual([0, 15, 15, 8]);
 });
 
+test('the IQ4 kernels find the same codes for every ratio of a value to the largest', async () => {
+  const kernels = await wasmKernels();
+  if (kernels === undefined) return;
+  // Each block: ±1 and 31 steps of a sweep over −1 … 1; what the search decides shows in scale and codes.
+  const rows = 2112;
+  const values = new Float32Array(rows * 32);
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j < 32; j++) values[row * 32 + j] = ((row + j * rows) / (rows * 16) - 1) * 0.3;
+    values[row * 32 + (row % 32)] = row % 2 === 0 ? 0.3 : -0.3;
+  }
+  const definition = referenceKernels();
+  for (const type of ['iq4_nl', 'iq4_xs'] as const) {
+    const bytes = type === 'iq4_nl' ? 18 : 17;
+    const [expected, found] = [new Uint8Array(rows * bytes), new Uint8Array(rows * bytes)];
+    for (const [codec, target] of [
+      [definition, expected],
+      [kernels, found],
+    ] as const) {
+      await codec.prepareBlocks(type);
+      codec.quantizeBlocks(type, values, 256, undefined, target);
+    }
+    expect(Buffer.compare(found, expected)).toBe(0);
+  }
+});
+
 describe.skipIf(oracle === undefined)(`linear types and plain floats${NO_ORACLE}`, () => {
   test.each(['f16', 'bf16'] as const)(
     'f32 to %s is ggml_quantize_chunk for every finite exponent',
