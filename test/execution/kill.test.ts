@@ -38,7 +38,7 @@ const operation: Operation = {
 const LENGTH = 512 * 512 * 4;
 
 /** The program of the child: says "ready" when it starts to write. */
-function program(input: string, directory: string): string {
+function program(input: string, directory: string, options = ''): string {
   const { file } = layoutOf('out.onnx', Array(LAYERS).fill(operation));
   return `
     import { executeFiles } from ${JSON.stringify(execute.href)};
@@ -50,10 +50,11 @@ function program(input: string, directory: string): string {
       source: { kind: 'range', source, offset: id * ${LENGTH}, length: ${LENGTH} },
     }));
     process.stdout.write('ready');
-    await executeFiles({
-      files: [${JSON.stringify(file)}], tasks, threads: 2, bytesPerWorker: 1, tileBytes: 65536,
+    const report = await executeFiles({
+      files: [${JSON.stringify(file)}], tasks, threads: 2, bytesPerWorker: 1, tileBytes: 65536, ${options}
       target: { directory: ${JSON.stringify(directory)}, force: true },
     });
+    process.stdout.write(' resumed ' + report.bytesResumed);
   `;
 }
 
@@ -104,3 +105,46 @@ test.skipIf(absent)(`SIGKILL at any moment: the output is absent or perfect${not
     rmSync(root, { recursive: true, force: true });
   }
 });
+
+test.skipIf(absent)(
+  `a run that is killed again and again gets done with --resume, piece by piece${note}`,
+  async () => {
+    const root = mkdtempSync(join(tmpdir(), 'whittle-kill-'));
+    try {
+      const input = join(root, 'in.bin');
+      writeFileSync(
+        input,
+        Buffer.concat(Array.from({ length: LAYERS }, (_, i) => weightBytes('f32', 512 * 512, i))),
+      );
+      const [once, often] = ['once', 'often'].map((name) => join(root, name));
+      if (once === undefined || often === undefined) throw new Error('two folders are needed');
+      mkdirSync(once);
+      mkdirSync(often);
+      expect(await start(program(input, once)).ended).toBe(0);
+      const source = program(input, often, 'resume: true, flushBytes: 1,');
+      const output = join(often, 'out.onnx');
+      const random = createRandom(2);
+      let kills = 0;
+      for (; kills < 6; kills++) {
+        const { child, ready, ended } = start(source);
+        await ready;
+        // Until something is in the journal, or for a moment.
+        await new Promise((resolve) => setTimeout(resolve, random.uniform() * 150));
+        child.kill('SIGKILL');
+        if ((await ended) === 0) break;
+        expect(existsSync(output)).toBe(false);
+      }
+      const last = start(source);
+      let said = '';
+      last.child.stdout?.on('data', (text) => {
+        said += String(text);
+      });
+      expect(await last.ended).toBe(0);
+      expect(said).toMatch(/resumed \d+$/);
+      expect(readFileSync(output).equals(readFileSync(join(once, 'out.onnx')))).toBe(true);
+      expect(readdirSync(often)).toEqual(['out.onnx']);
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
+  },
+);
