@@ -8,6 +8,8 @@ import {
   type BuildOptions,
   type BuildTensor,
   type BuildType,
+  ggufString,
+  ggufValue,
   tensorSize,
 } from './build-gguf.ts';
 
@@ -88,3 +90,24 @@ export const ggufOptions: fc.Arbitrary<BuildOptions> = fc.record({
   tensors: fc.uniqueArray(tensor, { selector: ({ name }) => name, maxLength: 4 }),
   alignment: fc.constantFrom(1, 2, 8, 32, 64, 256),
 });
+
+/** Offsets of the numbers in the head of the file that `buildGguf` makes: counts, lengths, types, dimensions, offsets. */
+export function fieldOffsets({ metadata = [], tensors = [], alignment = 32 }: BuildOptions): number[] {
+  const entries: BuildEntry[] = [...metadata];
+  if (alignment !== 32) entries.push(['general.alignment', 'u32', alignment]);
+  const fields = [4, 8, 16];
+  let at = 24;
+  for (const [key, type, value] of entries) {
+    const typeAt = at + ggufString(key).length;
+    fields.push(at, typeAt, typeAt + 4);
+    if (type.endsWith('[]')) fields.push(typeAt + 8, typeAt + 16);
+    at = typeAt + ggufValue(type, value).length;
+  }
+  for (const { name, shape } of tensors) {
+    const shapeAt = at + ggufString(name).length;
+    const typeAt = shapeAt + 4 + 8 * shape.length;
+    fields.push(at, shapeAt, ...shape.map((_, index) => shapeAt + 4 + 8 * index), typeAt, typeAt + 4);
+    at = typeAt + 12;
+  }
+  return fields;
+}
