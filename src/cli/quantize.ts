@@ -40,6 +40,8 @@ export interface QuantizeFlags extends RecipeFlags, ProofFlags {
   readonly savePlan?: string | undefined;
   readonly html?: string | undefined;
   readonly verify?: boolean | undefined;
+  readonly resume?: boolean | undefined;
+  readonly sha256?: boolean | undefined;
 }
 
 /** Weights shown below the table for each result. */
@@ -74,6 +76,8 @@ export async function runQuantize(
     measure: flags.measure ?? (await isQuickToMeasure(input)),
     dryRun: flags.dryRun,
     verify,
+    resume: flags.resume,
+    sha256: flags.sha256,
     signal: context.signal,
     onProgress: context.progress.onProgress,
   };
@@ -273,6 +277,9 @@ function printResults(context: Context, report: CompressionReport): void {
   for (const result of report.results) {
     const line = worstWeights(result);
     if (line !== undefined) context.print(style.dim(`worst in ${safeName(result.mode)}: ${line}`));
+  }
+  for (const { path, sha256 } of report.results.flatMap(({ files }) => files)) {
+    if (sha256 !== undefined) context.print(`${sha256}  ${safeName(path)}`);
   }
 }
 

@@ -12,7 +12,7 @@ import { quantizeGguf } from './quantize.ts';
 export interface DequantizeGgufOptions
   extends Pick<
     QuantizeGgufOptions,
-    'output' | 'threads' | 'force' | 'keepSplit' | 'resume' | 'sha256' | 'signal' | 'onProgress'
+    'output' | 'threads' | 'force' | 'keepSplit' | 'sha256' | 'signal' | 'onProgress'
   > {
   /** Default f32, which loses nothing. */
   readonly to?: 'f32' | 'f16' | 'bf16' | undefined;
@@ -31,6 +31,8 @@ export async function dequantizeGguf(
     ...options,
     to,
     allowRequantize: true,
+    // A pass without searches: sooner done again than continued.
+    journal: false,
     output:
       output === undefined
         ? join(dirname(input), name)

@@ -110,6 +110,7 @@ export async function convertImatrix(
       target: { directory: dirname(path), force },
       inputs: imatrixSources(imatrix),
       signal,
+      journal: false,
       threads: 1,
     });
     return { path: files[0]?.path ?? path, bytes: layout.size, entries: imatrix.entries.size };

@@ -24,6 +24,8 @@ export interface QuantizeGgufOptions
   readonly measure?: boolean | undefined;
   /** Go on where a run of the same input and options was stopped. */
   readonly resume?: boolean | undefined;
+  /** Keep a journal for that; default: for models of 64 MiB and more. */
+  readonly journal?: boolean | 'auto' | undefined;
   /** Report the SHA-256 of every output file. */
   readonly sha256?: boolean | undefined;
   /** Make the plan and its exact sizes; write nothing. */

@@ -132,6 +132,7 @@ async function execute(
       threads: options.threads,
       measure: options.measure,
       resume: options.resume,
+      journal: options.journal,
       digest: options.sha256,
       signal: options.signal,
       onProgress: options.onProgress,

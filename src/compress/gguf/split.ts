@@ -88,6 +88,8 @@ async function copy(
           target: { directory, force },
           inputs: model.sources,
           threads,
+          // Copies: sooner done again than continued.
+          journal: false,
           signal,
           onProgress: onProgress && ((progress) => onProgress({ ...progress, phase: 'copying' })),
         });
