@@ -8,30 +8,35 @@
  * Planes of a super-block: element i of sub-block j at 64·i + 4·j.
  */
 
-/** x, w = x², w·x, and for the present codes l (integers): w·x·l and w·l·l. */
-const VALUES: usize = memory.data(5 * 1024 + 1024, 16);
+/** x; for the present codes l: w·x·l and w·l·l with w = x²; l. */
+const VALUES: usize = memory.data(4 * 1024 + 3 * 64, 16);
 // @ts-ignore: decorator
 @inline
-const SQUARES: usize = 1024;
+const A_TERMS: usize = 1024;
 // @ts-ignore: decorator
 @inline
-const CUBES: usize = 2048;
+const B_TERMS: usize = 2048;
 // @ts-ignore: decorator
 @inline
-const A_TERMS: usize = 3072;
+const CODES: usize = 3072;
+/** One f32 for each sub-block: Σ w·x·l, Σ w·l·l, the largest |x|. */
 // @ts-ignore: decorator
 @inline
-const B_TERMS: usize = 4096;
+const SUM_A: usize = 4096;
 // @ts-ignore: decorator
 @inline
-const INTEGERS: usize = 5120;
+const SUM_B: usize = 4160;
+// @ts-ignore: decorator
+@inline
+const LARGEST: usize = 4224;
 
 // @ts-ignore: decorator
 @inline
 function nearestCode(v: v128): v128 {
   const bits = v128.and(f32x4.add(v, f32x4.splat(12582912)), i32x4.splat(0x7fffff));
   const code = i32x4.sub(bits, i32x4.splat(0x400000));
-  return i32x4.max_s(i32x4.splat(-4), i32x4.min_s(i32x4.splat(3), code));
+  const clamped = i32x4.max_s(i32x4.splat(-4), i32x4.min_s(i32x4.splat(3), code));
+  return f32x4.convert_i32x4_s(clamped);
 }
 
 function load4(from: usize, to: usize): void {
@@ -51,55 +56,91 @@ function load4(from: usize, to: usize): void {
   }
 }
 
-/** Scales of sub-blocks `group` … `group` + 3, whose values are loaded. */
-function refineFour(plane: usize, result: usize): void {
+/** First codes and their sums of eight sub-blocks, in two vectors that hide each other's latency. */
+function begin(plane: usize): void {
   const zero = f32x4.splat(0);
   const end = plane + 1024;
-  let m = zero;
-  let largest = zero;
+  let m0 = zero;
+  let m1 = zero;
+  let largest0 = zero;
+  let largest1 = zero;
   for (let p = plane; p < end; p += 64) {
-    const x = v128.load(p);
-    const magnitude = f32x4.abs(x);
-    m = v128.bitselect(x, m, f32x4.gt(magnitude, largest));
-    largest = f32x4.pmax(largest, magnitude);
+    const x0 = v128.load(p);
+    const x1 = v128.load(p, 16);
+    const magnitude0 = f32x4.abs(x0);
+    const magnitude1 = f32x4.abs(x1);
+    m0 = v128.bitselect(x0, m0, f32x4.gt(magnitude0, largest0));
+    m1 = v128.bitselect(x1, m1, f32x4.gt(magnitude1, largest1));
+    largest0 = f32x4.pmax(largest0, magnitude0);
+    largest1 = f32x4.pmax(largest1, magnitude1);
   }
-  const empty = f32x4.lt(largest, f32x4.splat(1e-15));
-  const inverse = f32x4.div(f32x4.splat(-4), m);
-  let a = zero;
-  let b = zero;
+  const inverse0 = f32x4.div(f32x4.splat(-4), m0);
+  const inverse1 = f32x4.div(f32x4.splat(-4), m1);
+  let a0 = zero;
+  let a1 = zero;
+  let b0 = zero;
+  let b1 = zero;
   for (let p = plane; p < end; p += 64) {
-    const x = v128.load(p);
-    const code = nearestCode(f32x4.mul(inverse, x));
-    const l = f32x4.convert_i32x4_s(code);
-    const w = f32x4.mul(x, x);
-    const wx = f32x4.mul(w, x);
-    const at = f32x4.mul(wx, l);
-    const bt = f32x4.mul(f32x4.mul(w, l), l);
-    v128.store(p, w, SQUARES);
-    v128.store(p, wx, CUBES);
-    v128.store(p, at, A_TERMS);
-    v128.store(p, bt, B_TERMS);
-    v128.store(p, code, INTEGERS);
-    a = f32x4.add(a, at);
-    b = f32x4.add(b, bt);
+    const x0 = v128.load(p);
+    const x1 = v128.load(p, 16);
+    // |inverse · x| stays below 5 where codes matter.
+    const l0 = f32x4.pmin(f32x4.splat(3), f32x4.pmax(f32x4.splat(-4), f32x4.nearest(f32x4.mul(inverse0, x0))));
+    const l1 = f32x4.pmin(f32x4.splat(3), f32x4.pmax(f32x4.splat(-4), f32x4.nearest(f32x4.mul(inverse1, x1))));
+    const w0 = f32x4.mul(x0, x0);
+    const w1 = f32x4.mul(x1, x1);
+    const at0 = f32x4.mul(f32x4.mul(w0, x0), l0);
+    const at1 = f32x4.mul(f32x4.mul(w1, x1), l1);
+    const bt0 = f32x4.mul(f32x4.mul(w0, l0), l0);
+    const bt1 = f32x4.mul(f32x4.mul(w1, l1), l1);
+    v128.store(p, at0, A_TERMS);
+    v128.store(p, at1, A_TERMS + 16);
+    v128.store(p, bt0, B_TERMS);
+    v128.store(p, bt1, B_TERMS + 16);
+    v128.store(p, l0, CODES);
+    v128.store(p, l1, CODES + 16);
+    a0 = f32x4.add(a0, at0);
+    a1 = f32x4.add(a1, at1);
+    b0 = f32x4.add(b0, bt0);
+    b1 = f32x4.add(b1, bt1);
   }
+  v128.store(plane, a0, SUM_A);
+  v128.store(plane, a1, SUM_A + 16);
+  v128.store(plane, b0, SUM_B);
+  v128.store(plane, b1, SUM_B + 16);
+  v128.store(plane, largest0, LARGEST);
+  v128.store(plane, largest1, LARGEST + 16);
+}
+
+/** Scales of four sub-blocks, after `begin`. */
+function refineFour(plane: usize, result: usize): void {
+  const zero = f32x4.splat(0);
+  const near = f32x4.splat(0.499);
+  const end = plane + 1024;
+  let a = v128.load(plane, SUM_A);
+  let b = v128.load(plane, SUM_B);
+  const empty = f32x4.lt(v128.load(plane, LARGEST), f32x4.splat(1e-15));
   for (let sweep = 0; sweep < 5; sweep++) {
     let changed = false;
     for (let p = plane; p < end; p += 64) {
       let xl = f32x4.sub(a, v128.load(p, A_TERMS));
       let l2 = f32x4.sub(b, v128.load(p, B_TERMS));
-      const old = v128.load(p, INTEGERS);
-      const code = nearestCode(f32x4.div(f32x4.mul(v128.load(p), l2), xl));
-      const wanted = v128.and(f32x4.gt(xl, zero), i32x4.ne(code, old));
-      if (!v128.any_true(wanted)) continue;
-      const l = f32x4.convert_i32x4_s(code);
-      const at = f32x4.mul(v128.load(p, CUBES), l);
-      const bt = f32x4.mul(f32x4.mul(v128.load(p, SQUARES), l), l);
+      const old = v128.load(p, CODES);
+      const x = v128.load(p);
+      const product = f32x4.mul(x, l2);
+      // A quotient within 0.499 of the code rounds to it, whatever the last bits of the division.
+      const apart = f32x4.abs(f32x4.sub(product, f32x4.mul(old, xl)));
+      const positive = f32x4.gt(xl, zero);
+      if (!v128.any_true(v128.andnot(positive, f32x4.lt(apart, f32x4.mul(near, xl))))) continue;
+      const l = nearestCode(f32x4.div(product, xl));
+      const wanted = v128.and(positive, f32x4.ne(l, old));
+      const w = f32x4.mul(x, x);
+      const at = f32x4.mul(f32x4.mul(w, x), l);
+      const bt = f32x4.mul(f32x4.mul(w, l), l);
       xl = f32x4.add(xl, at);
       l2 = f32x4.add(l2, bt);
       const gain = f32x4.gt(f32x4.mul(f32x4.mul(xl, xl), b), f32x4.mul(f32x4.mul(a, a), l2));
       const take = v128.and(v128.and(wanted, f32x4.gt(l2, zero)), gain);
-      v128.store(p, v128.bitselect(code, old, take), INTEGERS);
+      v128.store(p, v128.bitselect(l, old, take), CODES);
       v128.store(p, v128.bitselect(at, v128.load(p, A_TERMS), take), A_TERMS);
       v128.store(p, v128.bitselect(bt, v128.load(p, B_TERMS), take), B_TERMS);
       a = v128.bitselect(xl, a, take);
@@ -113,7 +154,7 @@ function refineFour(plane: usize, result: usize): void {
   if (!v128.any_true(empty)) return;
   // Codes of sub-blocks without values are stored as 0, which stands for −4.
   for (let p = plane; p < end; p += 64) {
-    v128.store(p, v128.bitselect(i32x4.splat(-4), v128.load(p, INTEGERS), empty), INTEGERS);
+    v128.store(p, v128.bitselect(f32x4.splat(-4), v128.load(p, CODES), empty), CODES);
   }
 }
 
@@ -121,6 +162,10 @@ function refineFour(plane: usize, result: usize): void {
 export function refine(x: usize, results: usize): void {
   for (let group: usize = 0; group < 4; group++) {
     load4(x + (group << 8), VALUES + (group << 4));
+  }
+  begin(VALUES);
+  begin(VALUES + 32);
+  for (let group: usize = 0; group < 4; group++) {
     refineFour(VALUES + (group << 4), results + (group << 4));
   }
 }
@@ -128,5 +173,5 @@ export function refine(x: usize, results: usize): void {
 /** Codes 0 … 7 that the last `refine` gave sub-block j. */
 export function refinedCodes(j: i32, codes: usize): void {
   const from = VALUES + (<usize>j << 2);
-  for (let i: usize = 0; i < 16; i++) store<u8>(codes + i, load<i32>(from + (i << 6), INTEGERS) + 4);
+  for (let i: usize = 0; i < 16; i++) store<u8>(codes + i, <i32>load<f32>(from + (i << 6), CODES) + 4);
 }
