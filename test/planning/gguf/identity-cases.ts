@@ -11,21 +11,52 @@ export interface Change {
   readonly theirs: Omit<QuantizeRequest, 'input' | 'output'>;
 }
 
-export const MODELS: readonly {
+interface TestModel {
   readonly name: string;
   readonly shape: ModelShape;
-  readonly every: number;
-}[] = [
-  { name: 'dense', shape: smallModel({ layers: 8, inner: 256 }), every: 7 },
+  /** File types of the sample; `+` is with importance. The library takes seconds to get ready for the types of 1 and 2 bits. */
+  readonly sample: readonly string[];
+}
+
+export const MODELS: readonly TestModel[] = [
+  {
+    name: 'dense',
+    shape: smallModel({ layers: 8, inner: 256 }),
+    sample: [
+      'BF16',
+      'Q8_0',
+      'Q5_K_M+',
+      'Q5_1',
+      'Q4_K_M',
+      'Q4_0+',
+      'IQ4_NL',
+      'Q3_K_L',
+      'Q2_K',
+      'TQ2_0',
+      'Q1_0',
+    ],
+  },
   {
     name: 'experts',
     shape: smallModel({ layers: 2, inner: 256, experts: 4, groups: 4, type: 'bf16' }),
-    every: 11,
+    sample: ['F32', 'MXFP4_MOE', 'Q4_K_S+', 'Q3_K_M+', 'IQ4_XS', 'Q2_K_S+'],
   },
   {
     name: 'odd rows, tied',
     shape: smallModel({ layers: 3, width: 160, inner: 96, tied: true, type: 'f32' }),
-    every: 9,
+    sample: [
+      'F16',
+      'Q6_K',
+      'Q5_K_S',
+      'Q4_1+',
+      'Q5_0+',
+      'IQ4_XS+',
+      'IQ3_M',
+      'IQ2_M+',
+      'IQ1_S+',
+      'TQ1_0',
+      'Q2_0',
+    ],
   },
 ];
 

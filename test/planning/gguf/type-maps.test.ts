@@ -10,11 +10,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { GgufModel } from '../../../src/formats/gguf/gguf.ts';
 import { FILE_TYPES } from '../../../src/planning/gguf/file-types.ts';
 import type { GgufQuantizeOptions } from '../../../src/planning/gguf/options.ts';
 import { llamaOracle, type QuantizeRequest } from '../../oracle/llama.ts';
 import { MODEL_SHAPES, type ModelShape, writeSparse } from './shapes.ts';
-import { differences, plannedTypes, summarize } from './type-maps.ts';
+import { differences, openShape, plannedTypes, summarize } from './type-maps.ts';
 
 const oracle = llamaOracle();
 const full = process.env.WHITTLE_FULL === '1';
@@ -68,7 +69,7 @@ async function asked(
 }
 
 /** Our types, or 'refused' where the plan ends in an error. */
-async function ours(model: ModelShape, { to, guided }: Case): Promise<Map<string, string> | string> {
+async function ours(model: GgufModel, { to, guided }: Case): Promise<Map<string, string> | string> {
   try {
     return await plannedTypes(model, to, guided);
   } catch {
@@ -84,12 +85,13 @@ describe.each(MODEL_SHAPES.map((model, number) => ({ model, number })))(
     test.skipIf(oracle === undefined)("types are those of llama.cpp's dry run", async () => {
       const path = join(folder, `${model.name}.gguf`);
       writeSparse(model, path);
+      const opened = await openShape(model);
       const wrong: string[] = [];
       const record: string[] = [];
       for (const [index, item] of CASES.entries()) {
         if (!sampled(number, index)) continue;
         const expected = await asked(model, path, item);
-        const found = await ours(model, item);
+        const found = await ours(opened, item);
         if (expected === 'aborted') {
           // The library ends its own process (heads of a model that has none): anything is better.
           record.push(`${label(item)}: ${describeMap(found)}`);
@@ -111,8 +113,9 @@ describe.each(MODEL_SHAPES.map((model, number) => ({ model, number })))(
 
     test.skipIf(!existsSync(fixture) || update)('types are the recorded ones', async () => {
       const lines = readFileSync(fixture, 'utf8').trimEnd().split('\n');
+      const opened = await openShape(model);
       const found: string[] = [];
-      for (const item of CASES) found.push(`${label(item)}: ${describeMap(await ours(model, item))}`);
+      for (const item of CASES) found.push(`${label(item)}: ${describeMap(await ours(opened, item))}`);
       expect(found).toEqual(lines);
     });
   },
@@ -165,7 +168,9 @@ test.skipIf(oracle === undefined).each(WISHES)(
     const answer = await oracle!.quantize({ ...wishes, input: path, fileType: id, dryRun: true });
     rmSync(path);
     expect(answer.outcome).toBe('done');
-    expect(differences(await plannedTypes(model, to, false, wishes), answer.types)).toEqual([]);
+    expect(differences(await plannedTypes(await openShape(model), to, false, wishes), answer.types)).toEqual(
+      [],
+    );
   },
 );
 

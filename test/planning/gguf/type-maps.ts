@@ -1,6 +1,7 @@
 /** Type maps of a plan, and their compact form for fixtures: counts by type and a digest of all names with their types. */
 
 import { createHash } from 'node:crypto';
+import type { GgufModel } from '../../../src/formats/gguf/gguf.ts';
 import type { Imatrix } from '../../../src/formats/gguf/imatrix-types.ts';
 import { openGguf } from '../../../src/formats/gguf/open.ts';
 import type { GgufQuantizeOptions } from '../../../src/planning/gguf/options.ts';
@@ -29,15 +30,19 @@ export const EMPTY_GUIDE: Imatrix = {
   async close() {},
 };
 
+/** A model of nothing but a header. */
+export function openShape(model: ModelShape): Promise<GgufModel> {
+  return openGguf(sparseSource(model));
+}
+
 /** What our plan gives each tensor, in the order of the output. */
 export async function plannedTypes(
-  model: ModelShape,
+  model: GgufModel,
   to: string,
   guided: boolean,
   more: Partial<GgufQuantizeOptions> = {},
 ): Promise<Map<string, string>> {
-  const opened = await openGguf(sparseSource(model));
-  const plan = await planGguf(opened, {
+  const plan = await planGguf(model, {
     to,
     fileName: 'out.gguf',
     dryRun: true,
