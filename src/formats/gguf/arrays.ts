@@ -50,14 +50,14 @@ async function readTexts(
   const texts: string[] = [];
   let held = 0;
   while (texts.length < count) {
-    await cursor.want(8);
+    if (!cursor.has(8)) await cursor.want(8);
     const bytes = cursor.count(what);
     held += bytes;
     if (held > limits.skeletonBytes) {
       const file = source.name;
       throw limitError({ file, limits }, 'skeletonBytes', `the texts of ${what} are too long`, offset);
     }
-    await cursor.want(bytes);
+    if (!cursor.has(bytes)) await cursor.want(bytes);
     texts.push(decodeText(cursor.bytes(bytes, what)));
   }
   return texts;

@@ -22,6 +22,8 @@ export interface Cursor {
    * `what` stands in the message of the call that then fails.
    */
   want(length: number): Promise<void>;
+  /** Whether `want` has nothing to do: for loops over many short pieces, where waiting would be most of the work. */
+  has(length: number): boolean;
   /** @throws WhittleError E_TRUNCATED where the file ends within it */
   u8(what: string): number;
   u32(what: string): number;
@@ -64,6 +66,7 @@ export function createCursor(source: ByteSource, start = 0, end = source.size): 
     get rest() {
       return end - base - at;
     },
+    has: (length) => at + length <= filled,
     async want(length) {
       if (at + length <= filled) return;
       const inSequence = at <= filled;

@@ -139,5 +139,17 @@ export function decodeName(bytes: Uint8Array): string | undefined {
 
 /** The text of a value. Bytes that are not UTF-8 become U+FFFD: vocabularies hold pieces of characters. */
 export function decodeText(bytes: Uint8Array): string {
-  return LENIENT.decode(bytes);
+  return (bytes.length <= SHORT_TEXT ? decodeAscii(bytes) : undefined) ?? LENIENT.decode(bytes);
+}
+
+const SHORT_TEXT = 32;
+
+/** A call of TextDecoder costs more than most tokens. undefined where a byte is not ASCII. */
+function decodeAscii(bytes: Uint8Array): string | undefined {
+  let text = '';
+  for (const byte of bytes) {
+    if (byte > 127) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
 }
