@@ -1,11 +1,12 @@
 /**
- * Groups of four values with eight levels as words, four candidate scales at a time: rounding, choosing among neighbours, sums over a sub-block.
+ * Groups of four values with eight levels as words, four candidate scales at a time: rounding, choosing among neighbours, sums
+ * over a sub-block.
  *
- * A component's error takes one value for each level, so all 32 are computed first, and a neighbour's error is 4 loads and
- * 3 additions in the order of the components. Lanes whose word is a point's are done; the others share a search wherever
- * their words are equal, which neighbouring scales' mostly are. Tables (src/kernels/ggml/lattice/tables.ts): `places` by
- * word: the point's index, or −1 − the address of a list relative to `lists`; a list is two counts, then offsets of records in
- * `grid`: those that are enough where no value lies near the border of two levels, then all (tables.ts says why); a record is the 4 levels times 16, a byte each, and at byte 8 the point's word.
+ * A neighbour's error is summed in the order of its components, from the products of scales and codes that a table holds. Lanes
+ * whose word is a point's are done; the others share a search wherever their words are equal, which neighbouring scales' mostly
+ * are. Tables (src/kernels/ggml/lattice/tables.ts): `places` by word: the point's index, or −1 − the address of a list relative
+ * to `lists`; a list is two counts, then offsets of records in `grid`: those that are enough where no value lies near the border
+ * of two levels, then all (tables.ts says why); a record is the 4 levels times 16, a byte each, and at byte 8 the point's word.
  */
 
 import { INVERSE, LANES, ON_GRID, PRODUCT, REACH, REST, ROOT, SCALE, SQUARE, TERMS, W, WORDS, WX, X } from './scratch';
@@ -69,35 +70,32 @@ function term(root: v128, x: v128, q: v128): v128 {
   return f32x4.mul(f32x4.mul(root, d), d);
 }
 
+/** Scale times each level's code, for four candidates. */
 // @ts-ignore: decorator
 @inline
-function terms(at: usize, scale: v128): void {
-  const q1 = scale;
-  const q3 = f32x4.mul(scale, f32x4.splat(3));
-  const q5 = f32x4.mul(scale, f32x4.splat(5));
-  const q7 = f32x4.mul(scale, f32x4.splat(7));
-  const q9 = f32x4.mul(scale, f32x4.splat(9));
-  const q11 = f32x4.mul(scale, f32x4.splat(11));
-  const q13 = f32x4.mul(scale, f32x4.splat(13));
-  const q15 = f32x4.mul(scale, f32x4.splat(15));
-  for (let i: usize = 0, t = TERMS; i < 16; i += 4, t += 128) {
-    const x = v128.load32_splat(X + at + i);
-    const root = v128.load32_splat(ROOT + at + i);
-    v128.store(t, term(root, x, q1));
-    v128.store(t, term(root, x, q3), 16);
-    v128.store(t, term(root, x, q5), 32);
-    v128.store(t, term(root, x, q7), 48);
-    v128.store(t, term(root, x, q9), 64);
-    v128.store(t, term(root, x, q11), 80);
-    v128.store(t, term(root, x, q13), 96);
-    v128.store(t, term(root, x, q15), 112);
-  }
+function setCodes(scale: v128): void {
+  v128.store(TERMS, scale);
+  v128.store(TERMS, f32x4.mul(scale, f32x4.splat(3)), 16);
+  v128.store(TERMS, f32x4.mul(scale, f32x4.splat(5)), 32);
+  v128.store(TERMS, f32x4.mul(scale, f32x4.splat(7)), 48);
+  v128.store(TERMS, f32x4.mul(scale, f32x4.splat(9)), 64);
+  v128.store(TERMS, f32x4.mul(scale, f32x4.splat(11)), 80);
+  v128.store(TERMS, f32x4.mul(scale, f32x4.splat(13)), 96);
+  v128.store(TERMS, f32x4.mul(scale, f32x4.splat(15)), 112);
 }
 
 /** Offsets of the best records of a list, for four candidates. */
 // @ts-ignore: decorator
 @inline
-function nearest(list: usize, grid: usize, few: bool): v128 {
+function nearest(list: usize, grid: usize, few: bool, at: usize): v128 {
+  const x0 = v128.load32_splat(X + at, 0);
+  const r0 = v128.load32_splat(ROOT + at, 0);
+  const x1 = v128.load32_splat(X + at, 4);
+  const r1 = v128.load32_splat(ROOT + at, 4);
+  const x2 = v128.load32_splat(X + at, 8);
+  const r2 = v128.load32_splat(ROOT + at, 8);
+  const x3 = v128.load32_splat(X + at, 12);
+  const r3 = v128.load32_splat(ROOT + at, 12);
   const middle = list + 4 + (<usize>load<u16>(list) << 1);
   const start = few ? list + 4 : middle;
   const end = few ? middle : middle + (<usize>load<u16>(list, 2) << 1);
@@ -106,10 +104,10 @@ function nearest(list: usize, grid: usize, few: bool): v128 {
   for (let p = start; p < end; p += 2) {
     const offset = <usize>load<u16>(p);
     const record = grid + offset;
-    let error = v128.load(TERMS + <usize>load<u8>(record));
-    error = f32x4.add(error, v128.load(TERMS + <usize>load<u8>(record, 1), 128));
-    error = f32x4.add(error, v128.load(TERMS + <usize>load<u8>(record, 2), 256));
-    error = f32x4.add(error, v128.load(TERMS + <usize>load<u8>(record, 3), 384));
+    let error = term(r0, x0, v128.load(TERMS + <usize>load<u8>(record)));
+    error = f32x4.add(error, term(r1, x1, v128.load(TERMS + <usize>load<u8>(record, 1))));
+    error = f32x4.add(error, term(r2, x2, v128.load(TERMS + <usize>load<u8>(record, 2))));
+    error = f32x4.add(error, term(r3, x3, v128.load(TERMS + <usize>load<u8>(record, 3))));
     const less = f32x4.lt(error, least);
     best = v128.bitselect(i32x4.splat(<i32>offset), best, less);
     least = v128.bitselect(error, least, less);
@@ -124,7 +122,6 @@ function nearest(list: usize, grid: usize, few: bool): v128 {
 function snap(
   at: usize,
   word: v128,
-  scale: v128,
   safe: i32,
   flags: usize,
   places: usize,
@@ -139,7 +136,6 @@ function snap(
     ((load<u32>(places + (<usize>load<u32>(LANES, 12) << 2)) >>> 31) << 3);
   store<i32>(flags, pending ^ 15);
   if (pending == 0) return word;
-  terms(at, scale);
   let result = word;
   do {
     const first = load<u32>(LANES + (<usize>ctz(pending) << 2));
@@ -147,7 +143,7 @@ function snap(
     const lanes = i32x4.bitmask(same);
     pending &= ~lanes;
     const place = load<i32>(places + (<usize>first << 2));
-    const best = nearest(lists + <usize>(-1 - place), grid, (lanes & ~safe) == 0);
+    const best = nearest(lists + <usize>(-1 - place), grid, (lanes & ~safe) == 0, at);
     const found = i32x4(
       load<u16>(grid + <usize>i32x4.extract_lane(best, 0), 8),
       load<u16>(grid + <usize>i32x4.extract_lane(best, 1), 8),
@@ -180,13 +176,14 @@ export function choose4(
 ): void {
   const inverse = v128.load(INVERSE);
   const scale = v128.load(SCALE);
+  setCodes(scale);
   const usual = usualScales(inverse, scale);
   for (let g = first; g < end; g++) {
     const at = g << 4;
     const row = vector * groups + g;
     const word = round(X + at, inverse);
     const safe = i32x4.bitmask(v128.and(usual, f32x4.lt(v128.load(REST), f32x4.splat(0.999))));
-    v128.store(WORDS + (row << 4), snap(at, word, scale, safe, ON_GRID + (row << 2), places, lists, grid));
+    v128.store(WORDS + (row << 4), snap(at, word, safe, ON_GRID + (row << 2), places, lists, grid));
   }
 }
 

@@ -1,11 +1,13 @@
 /**
- * Groups of eight values with three levels as words, four candidate scales at a time: rounding, choosing among neighbours, sums over a sub-block.
+ * Groups of eight values with three levels as words, four candidate scales at a time: rounding, choosing among neighbours, sums
+ * over a sub-block.
  *
  * A component's error takes one value for each level, so all 24 are computed first, and a neighbour's error is 8 loads and
- * 7 additions in the order of the components. Lanes whose word is a point's are done; the others share a search wherever
- * their words are equal, which neighbouring scales' mostly are. Tables (src/kernels/ggml/lattice/tables.ts): `places` by
- * word: the point's index, or −1 − the address of a list relative to `lists`; a list is two counts, then offsets of records in
- * `grid`: those that are enough where no value lies near the border of two levels, then all (tables.ts says why); a record is the 8 levels times 16, a byte each, and at byte 8 the point's word.
+ * 7 additions in the order of the components. Lanes
+ * whose word is a point's are done; the others share a search wherever their words are equal, which neighbouring scales' mostly
+ * are. Tables (src/kernels/ggml/lattice/tables.ts): `places` by word: the point's index, or −1 − the address of a list relative
+ * to `lists`; a list is two counts, then offsets of records in `grid`: those that are enough where no value lies near the border
+ * of two levels, then all (tables.ts says why); a record is the 8 levels times 16, a byte each, and at byte 8 the point's word.
  */
 
 import { INVERSE, LANES, ON_GRID, PRODUCT, REACH, REST, ROOT, SCALE, SQUARE, TERMS, W, WORDS, WX, X } from './scratch';

@@ -42,7 +42,7 @@ function listsOf(
       const a = (u >> shift) & mask;
       const b = (h >> shift) & mask;
       const c = (g >> shift) & mask;
-      if ((a - b) * (b - c) < 0 || (a === c && a !== b)) return false;
+      if ((a - b) * (b - c) < 0) return false;
     }
     return true;
   };
