@@ -99,7 +99,7 @@ export {
   isWhittleError,
   WhittleError,
 } from './errors.ts';
-export type { ExecuteOptions, SetReport, TensorReport } from './execution/execute.ts';
+export type { ExecuteOptions, SetReport, TensorReport, WrittenFile } from './execution/execute.ts';
 export type { NonFinitePolicy } from './execution/operations/context.ts';
 export type * from './formats/gguf/gguf.ts';
 export { type OpenImatrixOptions, openImatrix } from './formats/gguf/imatrix.ts';

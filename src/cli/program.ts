@@ -18,12 +18,12 @@ const EXIT_CODES = `
 Exit codes:
   0  done
   1  a bug in whittle
-  2  wrong use: flags, recipe, existing output, missing runtime
+  2  wrong use: flags, recipe, existing output, missing runtime, not the run to resume
   3  bad input file
   4  not supported: operator, type, target, or nothing to do
   5  the machine: file not found, access, disk full
   6  the proof failed: the model does not run, or is not similar enough
-  130, 143  stopped by Ctrl-C, SIGTERM; nothing is left behind`;
+  130, 143  stopped by Ctrl-C, SIGTERM; a long run goes on with --resume`;
 
 export function createProgram(options: ProgramOptions): Command {
   const { stdout, stderr } = options.streams;

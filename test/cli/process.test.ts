@@ -4,6 +4,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { floats, linearModel, withFolder, writeModel } from '../formats/build-onnx.ts';
 import { BUILT, NOT_BUILT, whittle } from './run.ts';
+import { writeLargeGguf } from './small-gguf.ts';
 
 async function bigModel(folder: string, side: number): Promise<string> {
   const proto = linearModel(side, side);
@@ -60,24 +61,60 @@ describe.skipIf(!BUILT)(BUILT ? 'the built whittle' : `the built whittle (${NOT_
   test.skipIf(process.platform === 'win32').each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
-  ] as const)('%s stops the work with exit code %i and leaves nothing behind', async (signal, expected) => {
-    await withFolder(async (folder) => {
-      const proto = linearModel(2048, 2048);
-      proto.graph!.initializer = [
-        floats('w', [2048, 2048], new Array(2048 * 2048).fill(0.25)),
-        floats('b', [2048]),
-      ];
-      const file = await writeModel(folder, proto);
-      // The first progress line proves that the work has begun.
-      const outcome = await whittle(
-        ['quantize', file, '--to', 'q8,q4,bnb4,fp16,q2,fp8', '--verbose', '--threads', '1'],
-        {
+  ] as const)(
+    '%s stops a short run with exit code %i and leaves nothing behind',
+    async (signal, expected) => {
+      await withFolder(async (folder) => {
+        const proto = linearModel(2048, 2048);
+        proto.graph!.initializer = [
+          floats('w', [2048, 2048], new Array(2048 * 2048).fill(0.25)),
+          floats('b', [2048]),
+        ];
+        const file = await writeModel(folder, proto);
+        // The first progress line proves that the work has begun.
+        const outcome = await whittle(['quantize', file, '--to', 'q8,q4,q2', '--verbose', '--threads', '1'], {
           onFirstOutput: (child) => child.kill(signal),
-        },
-      );
-      expect(outcome.code).toBe(expected);
-      expect(outcome.stderr).toMatch(/Stopped. Nothing was left behind.\n$/);
-      expect(await readdir(folder)).toEqual(['model.onnx']);
-    });
-  });
+        });
+        expect(outcome.code).toBe(expected);
+        expect(outcome.stderr).toMatch(/Stopped. Nothing was left behind.\n$/);
+        expect(await readdir(folder)).toEqual(['model.onnx']);
+      });
+    },
+  );
+
+  test.skipIf(process.platform === 'win32')(
+    'a long GGUF run that is stopped says how to go on, and --resume gives the same file',
+    async () => {
+      await withFolder(async (folder) => {
+        const file = await writeLargeGguf(folder);
+        const words = [
+          'quantize',
+          file,
+          '--to',
+          'Q4_K_M',
+          '--threads',
+          '1',
+          '--no-measure',
+          '--sha256',
+          '--json',
+        ];
+        const stopped = await whittle([...words.slice(0, -2), '--verbose'], {
+          onFirstOutput: (child) => child.kill('SIGINT'),
+        });
+        expect(stopped.code).toBe(130);
+        expect(stopped.stderr).toMatch(
+          /Stopped\. Run the same command with --resume to continue: \d+ % is done\.\n$/,
+        );
+        const left = (await readdir(folder)).sort();
+        expect(left).toEqual(['large-Q4_K_M.gguf.journal', 'large-Q4_K_M.gguf.partial', 'large-f16.gguf']);
+        const resumed = await whittle([...words, '--resume']);
+        expect(resumed.code).toBe(0);
+        expect((await readdir(folder)).sort()).toEqual(['large-Q4_K_M.gguf', 'large-f16.gguf']);
+        const afresh = await whittle([...words, '--force']);
+        const digest = ({ stdout }: { stdout: string }): string =>
+          JSON.parse(stdout).results[0].files[0].sha256;
+        expect(digest(resumed)).toBe(digest(afresh));
+      });
+    },
+  );
 });

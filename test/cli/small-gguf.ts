@@ -69,3 +69,30 @@ export async function writeSmallImatrix(folder: string, name = 'imatrix.dat'): P
   await writeFile(path, buildLegacyImatrix({ entries, chunks: 2, dataset: 'text.txt' }));
   return path;
 }
+
+/** 80 MiB of f16: enough that a run keeps a journal. */
+export async function writeLargeGguf(folder: string): Promise<string> {
+  const [columns, rows, tensors] = [2048, 2048, 10];
+  const bytes = new Uint8Array(columns * rows * 2);
+  const values = new Uint16Array(bytes.buffer);
+  const random = createRandom(9);
+  // Either sign, exponents of weights.
+  for (let i = 0; i < values.length; i++) values[i] = (random.uint32() & 0x8fff) | 0x2000;
+  const path = join(folder, 'large-f16.gguf');
+  const model = buildGguf({
+    metadata: [
+      ['general.architecture', 'string', 'llama'],
+      ['llama.block_count', 'u32', tensors],
+      ['llama.attention.head_count', 'u32', 16],
+      ['llama.attention.head_count_kv', 'u32', 16],
+    ],
+    tensors: Array.from({ length: tensors }, (_, layer) => ({
+      name: `blk.${layer}.ffn_down.weight`,
+      shape: [columns, rows],
+      type: 'f16' as const,
+      bytes,
+    })),
+  });
+  await writeFile(path, model);
+  return path;
+}
