@@ -51,9 +51,9 @@ export interface LlamaOracle {
   close(): Promise<void>;
 }
 
-/** Starts the child; undefined where the library is not installed. */
+/** Starts the child; undefined where the library is not installed, or with WHITTLE_NO_ORACLE=1 to try how that is. */
 export function llamaOracle(): LlamaOracle | undefined {
-  const libraries = llamaLibraries();
+  const libraries = process.env.WHITTLE_NO_ORACLE === '1' ? undefined : llamaLibraries();
   if (libraries === undefined || process.platform !== 'linux' || process.arch !== 'x64') return undefined;
   let child: Child | undefined;
   let queue: Promise<unknown> = Promise.resolve();
