@@ -13,9 +13,9 @@
  */
 
 import { WhittleError } from '../errors.ts';
+import { bumpArena } from './arena.ts';
 import type { Arena } from './kernels.ts';
 import { KERNEL_MODULE } from './module.gen.ts';
-import { bumpArena } from './reference.ts';
 
 const PAGE = 65536;
 export const WORK = PAGE;
