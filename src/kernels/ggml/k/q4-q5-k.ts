@@ -50,10 +50,10 @@ function quantizeByLargest(values: Float32Array, target: Uint8Array): number {
 }
 
 /** j < 4: scale in byte j, minimum in byte j + 4. j ≥ 4: low nibbles of both in byte j + 4, high bits above those of j − 4. */
-function packScales(block: Uint8Array): void {
+function packScales(block: Uint8Array, limit: number): void {
   for (let j = 0; j < 8; j++) {
-    const scale = Math.min(TOP, scaleCodes[j]!);
-    const minimum = Math.min(TOP, minimumCodes[j]!);
+    const scale = Math.min(limit, scaleCodes[j]!);
+    const minimum = Math.min(limit, minimumCodes[j]!);
     if (j < 4) {
       block[SCALES + j] = scale;
       block[SCALES + j + 4] = minimum;
@@ -99,7 +99,8 @@ function superBlock(levels: 15 | 31, plain: AsymmetricSteps): SuperBlock {
         d = searchPositive(scales, 8, TOP, totals, scaleCodes);
         dMin = searchPositive(minima, 8, TOP, totals, minimumCodes);
       }
-      packScales(block);
+      // Codes that wrapped (extremely uneven importance) are limited to six bits everywhere but in Q4_K with importance.
+      packScales(block, five || importance === undefined ? TOP : 255);
       d = storeHalf(block, D, d);
       dMin = storeHalf(block, D_MIN, dMin);
       for (let j = 0; j < 8; j++) {
