@@ -147,19 +147,12 @@ export function words(first: usize, mirrored: v128): v128 {
   return word;
 }
 
-/** Values of the codes 0, 1, 2 for a shift of ±0.125. */
-// @ts-ignore: decorator
-@inline
-export function levelsOf(shift: f32): v128 {
-  return f32x4.add(f32x4(-1, 0, 1, 0), f32x4.splat(shift));
-}
-
 /** The word for 8 values: as it is where a point has it, else the best near it. */
 // @ts-ignore: decorator
 @inline
 export function choose(word: i32, x: usize, w: usize, scale: f32, shift: f32): i32 {
   const place = load<i32>(PLACES + 4 * <usize>word);
-  return place >= 0 ? word : nearestWord(place, x, w, scale, levelsOf(shift));
+  return place >= 0 ? word : nearestWord(place, x, w, scale, shift);
 }
 
 /** Row of f32 levels, component `i` of the words; `base` = shift − 1. */

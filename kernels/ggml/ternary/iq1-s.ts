@@ -4,12 +4,16 @@
  *
  * An entry of CUTS for cut point i (96 bytes): the running sums S of w x and V of w before it, the third parts' products for both
  * shifts, (S₃₂ − S) l₂ and (V₃₂ − V) l₂ l₂. The first parts' products do not change in the inner loop; those of the middle part
- * differ between the shifts in sign only. An entry of NaN after the last one lets the inner loop take two steps at a time.
+ * differ between the shifts in sign only.
+ *
+ * An entry of FILTER (48 bytes): S, and V times l₁² − l₂² for both shifts. With T and U the sums of all 32, the simpler sums are
+ * T l₂ − S[i1] − S[i2] and U l₂² + V[i1] (l₀² − l₁²) + V[i2] (l₁² − l₂²), for l₀ l₁ l₂ are one apart. An entry of NaN after the last one
+ * lets the inner loop take two steps at a time.
  */
 
-import { begin, passes, seed, take } from './best';
+import { begin, limitOf, passes, seed, take } from './best';
 import { choose, component, halfBits, prepareSigma, present, rank, sort, steps, storeValues, transpose, valueOfHalf, weigh, words } from './groups';
-import { BEST, CANDIDATES, CODES, CUTS, PLACES, SCALES, SORTED, W, WEIGHTS, WORDS, X } from './memory';
+import { BEST, CANDIDATES, CODES, CUTS, FILTER, PLACES, SCALES, SORTED, W, WEIGHTS, WORDS, X } from './memory';
 
 // @ts-ignore: decorator
 @inline
@@ -45,7 +49,13 @@ function sums(): void {
     v128.store(e, f32x4.mul(f32x4.mul(b, up), up), 64);
     v128.store(e, f32x4.mul(f32x4.mul(b, down), down), 80);
   }
-  for (let j: usize = 0; j < ENTRY; j += 16) v128.store(entry + ENTRY + j, f32x4.splat(NaN));
+  let f = FILTER;
+  for (let e = CUTS; e <= entry; e += ENTRY, f += 48) {
+    v128.store(f, v128.load(e));
+    v128.store(f, times(v128.load(e, 16), -1.25), 16);
+    v128.store(f, times(v128.load(e, 16), -0.75), 32);
+  }
+  for (let j: usize = 0; j < 48; j += 16) v128.store(f + j, f32x4.splat(NaN));
 }
 
 /** (from 0 to the entry) · l₀, once or twice. */
@@ -59,7 +69,7 @@ function times(x: v128, level: f32): v128 {
 @inline
 function seeds(): v128 {
   let most = f32x4.splat(0);
-  for (let i: usize = 5; i < 15; i += 2) {
+  for (let i: usize = 6; i < 14; i++) {
     const a = CUTS + ENTRY * i;
     const b = CUTS + ENTRY * (COUNT - i);
     const s = v128.load(a);
@@ -75,42 +85,63 @@ function seeds(): v128 {
   return most;
 }
 
-/** The best split of four groups, in BEST; candidate 0 is the shift up, −1 (a mask) the shift down. */
+/** Scores both candidates of a pair of cut points, in BEST: 0 is the shift up, −1 (a mask) the shift down. */
+function scorePair(i1: i32, i2: i32): void {
+  const a = CUTS + ENTRY * i1;
+  const b = CUTS + ENTRY * i2;
+  const s = v128.load(a);
+  const v = v128.load(a, 16);
+  const d = times(f32x4.sub(v128.load(b), s), 0.125);
+  const e = times(times(f32x4.sub(v128.load(b, 16), v), 0.125), 0.125);
+  const upX = f32x4.add(f32x4.add(times(s, -0.875), d), v128.load(b, 32));
+  const up2 = f32x4.add(f32x4.add(times(times(v, -0.875), -0.875), e), v128.load(b, 64));
+  let score = take(v128.load(BEST), upX, up2, i1, i2, 0);
+  const downX = f32x4.add(f32x4.sub(times(s, -1.125), d), v128.load(b, 48));
+  const down2 = f32x4.add(f32x4.add(times(times(v, -1.125), -1.125), e), v128.load(b, 80));
+  score = take(score, downX, down2, i1, i2, -1);
+  v128.store(BEST, score);
+}
+
+/** The best split of four groups, in BEST; of those in `some` at least. */
 // @ts-ignore: decorator
 @inline
-function split(): void {
+function split(some: v128): void {
   sums();
-  let score = begin(seeds());
-  const eighth = f32x4.splat(0.125);
-  const last = CUTS + COUNT * ENTRY;
-  for (let i1: i32 = 0; i1 <= <i32>COUNT; i1++) {
-    const from = CUTS + ENTRY * i1;
+  const most = seeds();
+  const ready = f32x4.gt(most, f32x4.splat(0));
+  let limit = limitOf(begin(most), ready);
+  const last = CUTS + ENTRY * COUNT;
+  const all = v128.load(last);
+  const weight = v128.load(last, 16);
+  // Groups without weight have no split.
+  const asked = v128.and(some, f32x4.gt(weight, f32x4.splat(0)));
+  if (v128.any_true(v128.andnot(asked, ready))) {
+    for (let i1: i32 = 0; i1 <= 32; i1++) for (let i2 = i1; i2 <= 32; i2++) scorePair(i1, i2);
+    return;
+  }
+  const up = times(all, 1.125);
+  const down = times(all, 0.875);
+  const up2 = times(weight, 1.265625);
+  const down2 = times(weight, 0.765625);
+  for (let i1: i32 = 0; i1 <= 32; i1++) {
+    const from = FILTER + 48 * i1;
     const s = v128.load(from);
-    const v = v128.load(from, 16);
-    const up1 = times(s, -0.875);
-    const down1 = times(s, -1.125);
-    const upSquare1 = times(times(v, -0.875), -0.875);
-    const downSquare1 = times(times(v, -1.125), -1.125);
-    for (let p = from, i2 = i1; p <= last; p += 2 * ENTRY, i2 += 2) {
-      const d = f32x4.mul(f32x4.sub(v128.load(p), s), eighth);
-      const e = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(p, 16), v), eighth), eighth);
-      const ax = f32x4.add(f32x4.add(up1, d), v128.load(p, 32));
-      const bx = f32x4.add(f32x4.sub(down1, d), v128.load(p, 48));
-      const a2 = f32x4.add(f32x4.add(upSquare1, e), v128.load(p, 64));
-      const b2 = f32x4.add(f32x4.add(downSquare1, e), v128.load(p, 80));
-      let any = v128.or(passes(score, ax, a2), passes(score, bx, b2));
-      const f = f32x4.mul(f32x4.sub(v128.load(p, ENTRY), s), eighth);
-      const g = f32x4.mul(f32x4.mul(f32x4.sub(v128.load(p, ENTRY + 16), v), eighth), eighth);
-      const cx = f32x4.add(f32x4.add(up1, f), v128.load(p, ENTRY + 32));
-      const dx = f32x4.add(f32x4.sub(down1, f), v128.load(p, ENTRY + 48));
-      const c2 = f32x4.add(f32x4.add(upSquare1, g), v128.load(p, ENTRY + 64));
-      const d2 = f32x4.add(f32x4.add(downSquare1, g), v128.load(p, ENTRY + 80));
-      any = v128.or(any, v128.or(passes(score, cx, c2), passes(score, dx, d2)));
+    const v = v128.load(CUTS + ENTRY * i1, 16);
+    const ux = f32x4.sub(up, s);
+    const dx = f32x4.sub(down, s);
+    const u2 = f32x4.add(up2, times(v, 0.75));
+    const d2 = f32x4.add(down2, times(v, 1.25));
+    for (let p = from, i2 = i1; i2 <= 32; p += 96, i2 += 2) {
+      const s0 = v128.load(p);
+      let any = passes(limit, f32x4.sub(ux, s0), f32x4.add(u2, v128.load(p, 16)));
+      any = v128.or(any, passes(limit, f32x4.sub(dx, s0), f32x4.add(d2, v128.load(p, 32))));
+      const s1 = v128.load(p, 48);
+      any = v128.or(any, passes(limit, f32x4.sub(ux, s1), f32x4.add(u2, v128.load(p, 64))));
+      any = v128.or(any, passes(limit, f32x4.sub(dx, s1), f32x4.add(d2, v128.load(p, 80))));
       if (v128.any_true(any)) {
-        score = take(score, ax, a2, i1, i2, 0);
-        score = take(score, bx, b2, i1, i2, -1);
-        score = take(score, cx, c2, i1, i2 + 1, 0);
-        score = take(score, dx, d2, i1, i2 + 1, -1);
+        scorePair(i1, i2);
+        if (i2 < 32) scorePair(i1, i2 + 1);
+        limit = limitOf(v128.load(BEST), ready);
       }
     }
   }
@@ -123,7 +154,7 @@ function encodeGroups(source: usize, weights: usize, low: usize, high: usize, gr
   const some = present(COUNT, 1e-12);
   rank(COUNT);
   sort(COUNT);
-  split();
+  split(some);
   const found = v128.and(some, i32x4.ge_s(v128.load(BEST, 32), i32x4.splat(0)));
   const signed = v128.load(BEST, 16);
   const mirrored = f32x4.lt(signed, f32x4.splat(0));

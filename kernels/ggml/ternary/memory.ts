@@ -30,6 +30,10 @@ export const SORTED: usize = ROOM + 2560;
 // @ts-ignore: decorator
 @inline
 export const CUTS: usize = ROOM + 4096;
+/** By cut point: what the simpler sums take (best.ts). */
+// @ts-ignore: decorator
+@inline
+export const FILTER: usize = ROOM + 12800;
 /** Row entries of the best split so far: score, scale, both cut points, candidate. */
 // @ts-ignore: decorator
 @inline

@@ -68,7 +68,8 @@ function errorOf(word: usize): f32 {
 }
 
 /** @returns the best word of the list at `place` */
-export function nearestWord(place: i32, x: usize, w: usize, scale: f32, levels: v128): i32 {
+export function nearestWord(place: i32, x: usize, w: usize, scale: f32, shift: f32): i32 {
+  const levels = f32x4.add(f32x4(-1, 0, 1, 0), f32x4.splat(shift));
   const scaled = f32x4.mul(f32x4.splat(scale), levels);
   const a = term(scaled, x, w, 0);
   const b = term(scaled, x, w, 1);

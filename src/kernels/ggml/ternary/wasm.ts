@@ -62,8 +62,7 @@ function rowwise(
           const count = Math.min(step, perRow - first);
           const block = row * perRow + first;
           const from = memory.input(values, block * size, count * size);
-          const weights =
-            importance === undefined ? 0 : memory.input(importance, first * size, count * size);
+          const weights = importance === undefined ? 0 : memory.input(importance, first * size, count * size);
           quantize(from, count, weights, memory.output(target, block * bytes, count * bytes));
           memory.deliver();
         }
