@@ -422,8 +422,10 @@ export function symmetric(frame: usize, n: i32, levels: f32): void {
     const inverse0 = f32x4.div(numerator, m0);
     const inverse1 = f32x4.div(numerator, m1);
     // |s·x| ≤ levels + 0.1·k but for two roundings: below k = 5 no code is under −levels, below k = −5 none is above levels − 1.
-    if (k > 4) symmetricSums(frame, end, inverse0, inverse1, levels, true, true);
-    else if (k < -5 || !highClamp) symmetricSums(frame, end, inverse0, inverse1, levels, false, false);
+    if (k > 4) {
+      if (highClamp) symmetricSums(frame, end, inverse0, inverse1, levels, true, true);
+      else symmetricSums(frame, end, inverse0, inverse1, levels, true, false);
+    } else if (k < -5 || !highClamp) symmetricSums(frame, end, inverse0, inverse1, levels, false, false);
     else symmetricSums(frame, end, inverse0, inverse1, levels, false, true);
     a0 = v128.load(frame, RESULT);
     a1 = v128.load(frame, RESULT + 16);
