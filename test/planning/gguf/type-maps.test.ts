@@ -114,9 +114,14 @@ describe.each(MODEL_SHAPES.map((model, number) => ({ model, number })))(
     test.skipIf(!existsSync(fixture) || update)('types are the recorded ones', async () => {
       const lines = readFileSync(fixture, 'utf8').trimEnd().split('\n');
       const opened = await openShape(model);
-      const found: string[] = [];
-      for (const item of CASES) found.push(`${label(item)}: ${describeMap(await ours(opened, item))}`);
-      expect(found).toEqual(lines);
+      const wrong: string[] = [];
+      for (const [index, item] of CASES.entries()) {
+        // Beside the library a third is enough.
+        if (oracle !== undefined && !full && (index + number) % 3 !== 0) continue;
+        const found = `${label(item)}: ${describeMap(await ours(opened, item))}`;
+        if (found !== lines[index]) wrong.push(`${found}, recorded ${lines[index]}`);
+      }
+      expect(wrong).toEqual([]);
     });
   },
 );
