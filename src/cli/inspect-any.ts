@@ -11,11 +11,5 @@ export async function runInspectAny(context: Context, file: string, flags: Inspe
   }
   if ((await modelFormat(file)) === 'onnx')
     return (await import('./inspect.ts')).runInspect(context, file, flags);
-  if (flags.html !== undefined) {
-    throw new WhittleError('E_USAGE', '--html shows ONNX models', {
-      file,
-      hint: 'Use --json for a GGUF model.',
-    });
-  }
   return (await import('./gguf/inspect.ts')).runInspectGguf(context, file, flags);
 }

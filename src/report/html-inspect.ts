@@ -11,7 +11,7 @@ import {
 } from './format.ts';
 import { groupByLayer } from './groups.ts';
 import { facts, htmlTable, noteList, renderPage } from './html.ts';
-import type { ModelReport, TensorReport, TensorStatistics } from './model-report.ts';
+import type { FileReport, ModelReport, TensorReport, TensorStatistics } from './model-report.ts';
 import { barsSvg, escapeXml, histogramSvg, scatterSvg, sparkSvg } from './svg.ts';
 
 /** Rows that a browser still shows at once; the largest tensors are kept. */
@@ -19,7 +19,6 @@ const MAX_ROWS = 3000;
 const MAX_DETAILS = 400;
 
 export function inspectPage(report: ModelReport): string {
-  const shown = largest(report.tensors, MAX_ROWS);
   const body = [
     `<h1>${escapeXml(report.file)}</h1>`,
     `<p class="sub">${escapeXml(describe(report))}</p>`,
@@ -35,16 +34,52 @@ export function inspectPage(report: ModelReport): string {
     ]),
     modes(report),
     operators(report),
-    spread(shown),
-    '<h2>Weights</h2>',
-    shown.length < report.tensors.length
-      ? `<p class="note">The ${formatCount(shown.length)} largest of ${formatCount(report.tensors.length)} tensors.</p>`
-      : '',
-    `<div class="card">${weights(shown)}</div>`,
-    details(report.tensors),
+    ...tensorSections(report.tensors),
     report.notes.length > 0 ? `<h2>Notes</h2>${noteList(report.notes)}` : '',
   ];
   return renderPage(`${report.file} – whittle inspect`, body.filter((part) => part !== '').join('\n'));
+}
+
+/** The page of a file of tensors and metadata, without a graph (GGUF). */
+export function inspectFilePage(report: FileReport): string {
+  const body = [
+    `<h1>${escapeXml(report.file)}</h1>`,
+    `<p class="sub">${escapeXml(report.description)}</p>`,
+    facts(report.facts),
+    report.types.length === 0
+      ? ''
+      : `<h2>What the types take</h2><div class="card">${barsSvg(
+          'size by type',
+          report.types.map(({ type, tensors, bytes }) => ({
+            label: type,
+            value: bytes,
+            text: `${formatBytes(bytes)} in ${formatCount(tensors)}`,
+          })),
+        )}</div>`,
+    ...tensorSections(report.tensors),
+    '<h2>Metadata</h2>',
+    `<div class="card">${htmlTable(
+      [{ title: 'key', className: 'name' }, { title: 'type' }, { title: 'value' }],
+      report.metadata.map(({ key, type, value }) => ({
+        cells: [escapeXml(key), escapeXml(type), escapeXml(value)],
+      })),
+    )}</div>`,
+    report.notes.length > 0 ? `<h2>Notes</h2>${noteList(report.notes)}` : '',
+  ];
+  return renderPage(`${report.file} – whittle inspect`, body.filter((part) => part !== '').join('\n'));
+}
+
+function tensorSections(tensors: readonly TensorReport[]): string[] {
+  const shown = largest(tensors, MAX_ROWS);
+  return [
+    spread(shown),
+    '<h2>Weights</h2>',
+    shown.length < tensors.length
+      ? `<p class="note">The ${formatCount(shown.length)} largest of ${formatCount(tensors.length)} tensors.</p>`
+      : '',
+    `<div class="card">${weights(shown)}</div>`,
+    details(tensors),
+  ];
 }
 
 function describe(report: ModelReport): string {

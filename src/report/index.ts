@@ -4,7 +4,7 @@ export * from './format.ts';
 export { cosineGrade, type Grade } from './grades.ts';
 export { groupByLayer, type LayerGroup, layerOf, nameInLayer } from './groups.ts';
 export { renderPage } from './html.ts';
-export { inspectPage } from './html-inspect.ts';
+export { inspectFilePage, inspectPage } from './html-inspect.ts';
 export { quantizePage } from './html-quantize.ts';
 export type * from './model-report.ts';
 export {

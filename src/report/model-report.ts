@@ -62,6 +62,18 @@ export interface ModelReport {
   readonly notes: readonly string[];
 }
 
+/** A file of tensors and metadata, without a graph. Texts are as they are to be read. */
+export interface FileReport {
+  readonly file: string;
+  readonly description: string;
+  /** Figures at the top. */
+  readonly facts: readonly (readonly [value: string, label: string])[];
+  readonly types: readonly { readonly type: string; readonly tensors: number; readonly bytes: number }[];
+  readonly tensors: readonly TensorReport[];
+  readonly metadata: readonly { readonly key: string; readonly type: string; readonly value: string }[];
+  readonly notes: readonly string[];
+}
+
 export interface ModeSuitability {
   readonly mode: string;
   readonly suits: boolean;

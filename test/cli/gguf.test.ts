@@ -224,13 +224,29 @@ describe('inspect, compare, dequantize', () => {
       const { stdout } = await ok('inspect', file);
       expect(stdout).toContain('llama.block_count');
       expect(stdout).toContain('string × 8');
-      expect(stdout).toContain('[a, b, c, d, e, f, …]');
+      expect(stdout).toContain('[<unk>, b, c, d, e, f, …]');
       expect(stdout).toContain('tiny\\u001b[31m');
       expect(stdout).toContain('bits per weight');
       expect((await ok('inspect', file, '--no-stats')).stdout).toContain('blk.1');
       const one = await ok('inspect', file, '--tensor', 'output.weight');
       expect(one.stdout).toContain('percentile');
       expect((await run(['inspect', file, '--tensor', 'absent'])).stderr).toContain('--no-stats');
+    });
+  });
+
+  test('pages: what is in a file, and what quantizing did; texts from files are escaped', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeSmallGguf(folder);
+      const page = join(folder, 'page.html');
+      await ok('inspect', file, '--html', page);
+      const inspected = await readFile(page, 'utf8');
+      for (const text of ['bits per weight', '&#60;unk&#62;', 'tokenizer.ggml.tokens']) {
+        expect(inspected.includes(text), text).toBe(true);
+      }
+      expect(inspected.includes('<unk>')).toBe(false);
+      await ok('quantize', file, 'Q4_K_M', '--html', page);
+      expect((await readFile(page, 'utf8')).includes('blk.0.attn_v.weight')).toBe(true);
+      expect((await run(['inspect', file, '--html', file])).code).toBe(2);
     });
   });
 

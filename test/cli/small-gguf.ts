@@ -40,7 +40,7 @@ export function smallGguf(): BuildOptions {
       ['llama.attention.head_count', 'u32', 4],
       ['llama.attention.head_count_kv', 'u32', 4],
       ['general.file_type', 'u32', 0],
-      ['tokenizer.ggml.tokens', 'string[]', ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']],
+      ['tokenizer.ggml.tokens', 'string[]', ['<unk>', 'b', 'c', 'd', 'e', 'f', 'g', 'h']],
     ],
     tensors: [
       matrix('token_embd.weight'),

@@ -7,13 +7,14 @@ import {
   inspectGguf,
 } from '../../compress/gguf/inspect.ts';
 import type { GgufValue } from '../../formats/gguf/gguf.ts';
-import { counted, formatBytes, formatCount } from '../../report/format.ts';
-import type { TensorReport } from '../../report/model-report.ts';
+import { counted, formatBytes, formatCount, formatShortCount } from '../../report/format.ts';
+import type { FileReport, TensorReport } from '../../report/model-report.ts';
 import { type Column, renderTable } from '../../report/table.ts';
 import { safeName } from '../../report/text.ts';
 import type { Context } from '../context.ts';
 import type { InspectFlags } from '../inspect.ts';
 import { shownStatistics, tensorInFull, weightTable } from '../weight-table.ts';
+import { checkText, writeText } from '../write-text.ts';
 
 /** Characters of a text value that the listing shows: chat templates have thousands. */
 const SHOWN_CHARACTERS = 60;
@@ -23,6 +24,7 @@ export async function runInspectGguf(
   file: string,
   flags: InspectFlags,
 ): Promise<undefined> {
+  if (flags.html !== undefined) await checkText(flags.html, 'page', [file]);
   const summary = await inspectGguf(file, {
     statistics: flags.stats,
     tensors: flags.tensor,
@@ -30,11 +32,16 @@ export async function runInspectGguf(
     onProgress: context.progress.onProgress,
   });
   context.progress.clear();
+  const tensors = summary.tensors.map(tensorReport);
+  if (flags.html !== undefined) {
+    const { inspectFilePage } = await import('../../report/html-inspect.ts');
+    await writeText(flags.html, inspectFilePage(fileReport(summary, tensors)), 'page', summary.shards);
+    context.say(`Report: ${flags.html}`);
+  }
   if (context.json) {
     context.printJson(summary);
     return undefined;
   }
-  const tensors = summary.tensors.map(tensorReport);
   if (flags.tensor !== undefined) {
     for (const tensor of tensors) context.print(tensorInFull(tensor, context));
     return undefined;
@@ -44,6 +51,34 @@ export async function runInspectGguf(
   context.print(metadataTable(summary.metadata, flags.all === true, context));
   context.print(facts(summary, context));
   return undefined;
+}
+
+function fileReport(summary: GgufSummary, tensors: readonly TensorReport[]): FileReport {
+  const { architecture = 'no architecture', fileType, shards } = summary;
+  return {
+    file: summary.file,
+    description: [architecture, fileType, `GGUF ${summary.version}`, `alignment ${summary.alignment}`]
+      .filter((part) => part !== undefined)
+      .join(' · '),
+    facts: [
+      [formatBytes(summary.fileBytes), shards.length > 1 ? `in ${shards.length} files` : 'file size'],
+      [formatShortCount(summary.parameters), 'parameters'],
+      [formatCount(tensors.length), 'tensors'],
+      [summary.bitsPerWeight.toFixed(2), 'bits per weight'],
+    ],
+    types: summary.types,
+    tensors,
+    metadata: summary.metadata.map((entry) => ({
+      key: entry.key,
+      type: typeText(entry),
+      value: valueText(entry, true),
+    })),
+    notes: summary.notes,
+  };
+}
+
+function typeText({ type, elementType, count = 0 }: GgufMetadataSummary): string {
+  return elementType === undefined ? type : `${elementType} × ${formatCount(count)}`;
 }
 
 function tensorReport({ name, type, shape, count, bytes, statistics }: GgufTensorSummary): TensorReport {
@@ -70,11 +105,7 @@ function metadataTable(
   { style, width }: Context,
 ): string {
   if (metadata.length === 0) return style.dim('no metadata\n');
-  const rows = metadata.map((entry) => [
-    safeName(entry.key),
-    entry.elementType === undefined ? entry.type : `${entry.elementType} × ${formatCount(entry.count ?? 0)}`,
-    valueText(entry, whole),
-  ]);
+  const rows = metadata.map((entry) => [safeName(entry.key), typeText(entry), valueText(entry, whole)]);
   return `${renderTable(METADATA_COLUMNS, rows, { width, style })}\n`;
 }
 

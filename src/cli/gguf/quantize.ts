@@ -6,8 +6,8 @@ import type { GgufReport, GgufResult, QuantizeGgufOptions } from '../../compress
 import { quantizeGguf } from '../../compress/gguf/quantize.ts';
 import { WhittleError } from '../../errors.ts';
 import {
+  counted,
   formatBytes,
-  formatCount,
   formatDecibels,
   formatDuration,
   formatRate,
@@ -251,7 +251,7 @@ function printRemarks(context: Context, report: GgufReport, flags: QuantizeGgufF
   const { seconds, inputBytes, threads = 1 } = report;
   context.say(
     errStyle.dim(
-      `done in ${formatDuration(seconds)}: ${formatRate((inputBytes * report.results.length) / seconds)} of input, ${formatCount(threads)} thread${threads === 1 ? '' : 's'}`,
+      `done in ${formatDuration(seconds)}: ${formatRate((inputBytes * report.results.length) / seconds)} of input, ${counted(threads, 'thread')}, ${formatBytes(process.resourceUsage().maxRSS * 1024)} of memory at most`,
     ),
   );
   const path = report.results[0]?.files[0]?.path;

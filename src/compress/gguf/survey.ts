@@ -27,7 +27,7 @@ export interface SurveyOptions
   extends RunOptions,
     Omit<
       QuantizeGgufOptions,
-      'to' | 'output' | 'threads' | 'force' | 'measure' | 'resume' | 'sha256' | 'dryRun'
+      'to' | 'output' | 'threads' | 'force' | 'measure' | 'resume' | 'journal' | 'sha256' | 'dryRun'
     > {
   /** Default: all. */
   readonly to?: readonly string[] | undefined;
