@@ -9,7 +9,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { isWhittleError } from '../../../src/errors.ts';
 import { FILE_TYPES } from '../../../src/planning/gguf/file-types.ts';
 import { llamaOracle } from '../../oracle/llama.ts';
@@ -19,6 +19,8 @@ import { digest, filled, firstDifference, guideFor, guideOverrides, madeByUs } f
 
 const oracle = llamaOracle();
 const full = process.env.WHITTLE_FULL === '1';
+/** The library needs minutes for all combinations. */
+if (full) vi.setConfig({ testTimeout: 3_600_000 });
 const update = !full && process.env.WHITTLE_UPDATE === '1' && oracle !== undefined;
 const recordPath = fileURLToPath(new URL('../../fixtures/gguf-types/whole-files.txt', import.meta.url));
 const recorded = new Map(

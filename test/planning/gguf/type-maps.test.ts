@@ -9,7 +9,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { GgufModel } from '../../../src/formats/gguf/gguf.ts';
 import { FILE_TYPES } from '../../../src/planning/gguf/file-types.ts';
 import type { GgufQuantizeOptions } from '../../../src/planning/gguf/options.ts';
@@ -19,6 +19,7 @@ import { differences, openShape, plannedTypes, summarize } from './type-maps.ts'
 
 const oracle = llamaOracle();
 const full = process.env.WHITTLE_FULL === '1';
+if (full) vi.setConfig({ testTimeout: 3_600_000 });
 const update = process.env.WHITTLE_UPDATE === '1' && oracle !== undefined;
 const fixtures = fileURLToPath(new URL('../../fixtures/gguf-types/', import.meta.url));
 const theirs = FILE_TYPES.filter(({ own }) => !own);
