@@ -11,7 +11,8 @@ import type { CompressionReport, CompressOptions, SkippedMode } from './compress
 import { type PlannedOutput, type Request, resolveRequest } from './compress/outputs.ts';
 import { describeModes, type PlannedMode, type PlannedModel, runModes } from './compress/run-modes.ts';
 import { isWhittleError, WhittleError } from './errors.ts';
-import { type OnnxModel, openOnnx } from './formats/onnx/model.ts';
+import type { OnnxModel } from './formats/onnx/model.ts';
+import { openOnnx } from './formats/onnx/open.ts';
 import { checkConfigFile, updateConfigFile } from './hub/index.ts';
 import { planCompression } from './planning/plan-onnx.ts';
 import { presetRecipe } from './planning/presets.ts';

@@ -102,20 +102,16 @@ export {
 export type { ExecuteOptions, SetReport, TensorReport, WrittenFile } from './execution/execute.ts';
 export type { NonFinitePolicy } from './execution/operations/context.ts';
 export type * from './formats/gguf/gguf.ts';
-export { type OpenImatrixOptions, openImatrix } from './formats/gguf/imatrix.ts';
+export type { OpenImatrixOptions } from './formats/gguf/imatrix.ts';
 export type { Imatrix, ImatrixEntry } from './formats/gguf/imatrix-types.ts';
-export { type OpenGgufOptions, openGguf } from './formats/gguf/open.ts';
+export { openGguf, openImatrix } from './formats/gguf/open.ts';
+export type { OpenGgufOptions } from './formats/gguf/open-source.ts';
 export { layoutGguf } from './formats/gguf/writer.ts';
 export type { OutputFile, Segment, TensorBytes } from './formats/layout.ts';
 export type { Limits } from './formats/limits.ts';
 export type * from './formats/onnx/messages.ts';
-export {
-  type OnnxModel,
-  type OpenOptions,
-  openOnnx,
-  type Weight,
-  type WeightUse,
-} from './formats/onnx/model.ts';
+export type { OnnxModel, OpenOptions, Weight, WeightUse } from './formats/onnx/model.ts';
+export { openOnnx } from './formats/onnx/open.ts';
 export type { RestoredWeight } from './formats/onnx/restore/restore.ts';
 export { blobSource } from './io/blob-source.ts';
 export { type FileIdentity, type FileSource, type OpenFileOptions, openFile } from './io/file-source.ts';

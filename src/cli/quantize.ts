@@ -6,7 +6,7 @@ import type { CompressionReport, CompressOptions, ModeResult, TargetName } from 
 import { modelBytes } from '../compress/size.ts';
 import { compress } from '../compress.ts';
 import { WhittleError } from '../errors.ts';
-import { openOnnx } from '../formats/onnx/model.ts';
+import { openOnnx } from '../formats/onnx/open.ts';
 import { resolveTargets } from '../planning/targets.ts';
 import {
   formatBytes,

@@ -7,7 +7,8 @@
 import type { RunOptions } from '../core/progress.ts';
 import type { Shape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
-import { type OnnxModel, openOnnx } from '../formats/onnx/model.ts';
+import type { OnnxModel } from '../formats/onnx/model.ts';
+import { openOnnx } from '../formats/onnx/open.ts';
 import { type Kernels, selectKernels } from '../kernels/index.ts';
 import type { ErrorSums } from '../kernels/kernels.ts';
 import type { DequantizeOperation } from '../numerics/dequantize-operation.ts';

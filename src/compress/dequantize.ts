@@ -10,7 +10,7 @@ import type { RunOptions } from '../core/progress.ts';
 import { WhittleError } from '../errors.ts';
 import { executeFiles } from '../execution/execute.ts';
 import { layoutModel } from '../formats/onnx/layout.ts';
-import { openOnnx } from '../formats/onnx/model.ts';
+import { openOnnx } from '../formats/onnx/open.ts';
 import { type RestoredWeight, restoreGraph } from '../formats/onnx/restore/restore.ts';
 import { makeFolder } from '../io/folder.ts';
 import type { ValueDType } from '../numerics/dequantize-operation.ts';

@@ -3,7 +3,8 @@
 import { expect, test } from 'vitest';
 import { createRandom } from '../../src/core/random.ts';
 import type { ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../../src/formats/onnx/messages.ts';
-import { encodeModel, openOnnx } from '../../src/formats/onnx/model.ts';
+import { encodeModel } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { blobSource } from '../../src/io/blob-source.ts';
 import { referenceKernels, wasmKernels } from '../../src/kernels/index.ts';
 import { measureTensor, quantizeTensor } from '../../src/numerics/index.ts';

@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { isWhittleError } from '../../src/errors.ts';
 import type { Limits } from '../../src/formats/limits.ts';
 import type { TensorProto } from '../../src/formats/onnx/messages.ts';
-import { encodeModel, openOnnx } from '../../src/formats/onnx/model.ts';
+import { encodeModel } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { memorySource } from '../../src/io/memory-source.ts';
 import {
   emptyTensor,

@@ -9,8 +9,9 @@ import {
   sparseInitializerNames,
   topologicalOrder,
 } from '../../src/formats/onnx/graph.ts';
-import { encodeModel, openOnnx } from '../../src/formats/onnx/model.ts';
+import { encodeModel } from '../../src/formats/onnx/model.ts';
 import { opsetVersion, requireIr, requireOpset } from '../../src/formats/onnx/model-versions.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { memorySource } from '../../src/io/memory-source.ts';
 import { floats, graph, linearModel, model, node, value } from './build-onnx.ts';
 import { bytesOf, HEADER, int, len } from './wire.ts';

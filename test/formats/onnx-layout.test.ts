@@ -4,13 +4,8 @@ import { describe, expect, test } from 'vitest';
 import type { OutputFile } from '../../src/formats/layout.ts';
 import { dataFileName } from '../../src/formats/onnx/layout.ts';
 import type { ModelProto, TensorProto } from '../../src/formats/onnx/messages.ts';
-import {
-  encodeFile,
-  encodeModel,
-  type LayoutOptions,
-  layoutModel,
-  openOnnx,
-} from '../../src/formats/onnx/model.ts';
+import { encodeFile, encodeModel, type LayoutOptions, layoutModel } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { memorySource } from '../../src/io/memory-source.ts';
 import { siblingsFrom } from '../../src/io/siblings-location.ts';
 import type { ByteSource } from '../../src/io/source.ts';

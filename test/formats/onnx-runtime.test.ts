@@ -12,9 +12,9 @@ import {
   encodeFile,
   layoutModel,
   normalizeConstants,
-  openOnnx,
   pruneUnused,
 } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { withFolder } from './build-onnx.ts';
 
 const classifier = fileURLToPath(

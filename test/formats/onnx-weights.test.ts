@@ -6,10 +6,10 @@ import {
   encodeModel,
   findWeights,
   normalizeConstants,
-  openOnnx,
   pruneUnused,
   uniqueName,
 } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { memorySource } from '../../src/io/memory-source.ts';
 import { emptyTensor, floats, graph, int64s, linearModel, model, node, tensor, value } from './build-onnx.ts';
 

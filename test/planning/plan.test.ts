@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { executeFiles } from '../../src/execution/execute.ts';
-import { openOnnx } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { type Planned, planCompression, rebuildPlan } from '../../src/planning/plan-onnx.ts';
 import { presetRecipe } from '../../src/planning/presets.ts';
 import { applyOverrides, type RecipeOverrides } from '../../src/planning/recipe-schema.ts';

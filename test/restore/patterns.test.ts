@@ -8,7 +8,7 @@ import { dequantizeModel } from '../../src/compress/dequantize.ts';
 import type { DType } from '../../src/core/dtype.ts';
 import { f32ToF16Bits } from '../../src/core/floats.ts';
 import type { ModelProto, NodeProto, TensorProto } from '../../src/formats/onnx/messages.ts';
-import { openOnnx } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { type RestoredGraph, restoreGraph } from '../../src/formats/onnx/restore/restore.ts';
 import { originalName } from '../../src/formats/onnx/restore/stored-weight.ts';
 import {

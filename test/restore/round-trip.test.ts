@@ -9,7 +9,7 @@ import { compress } from '../../src/compress.ts';
 import { WhittleError } from '../../src/errors.ts';
 import { dtypeOfNumber } from '../../src/formats/onnx/data-types.ts';
 import { allGraphs } from '../../src/formats/onnx/graph.ts';
-import { openOnnx } from '../../src/formats/onnx/model.ts';
+import { openOnnx } from '../../src/formats/onnx/open.ts';
 import { MODE_NAMES } from '../../src/planning/presets.ts';
 import type { Recipe, Scheme } from '../../src/planning/recipe.ts';
 import { floats, graph, model, node, value, withFolder, writeModel } from '../formats/build-onnx.ts';

@@ -78,7 +78,7 @@ export async function openGuide(
   imatrix: string | Imatrix | undefined,
 ): Promise<{ readonly imatrix: Imatrix | undefined } & AsyncDisposable> {
   if (typeof imatrix !== 'string') return { imatrix, [Symbol.asyncDispose]: async () => {} };
-  const { openImatrix } = await import('../../formats/gguf/imatrix.ts');
+  const { openImatrix } = await import('../../formats/gguf/open.ts');
   const opened = await openImatrix(imatrix);
   return { imatrix: opened, [Symbol.asyncDispose]: () => opened.close() };
 }

@@ -17,7 +17,7 @@ import { type Cursor, createCursor, truncated } from './cursor.ts';
 import type { GgufModel, GgufTensor } from './gguf.ts';
 import type { Imatrix, ImatrixEntry } from './imatrix-types.ts';
 import { isGguf } from './model-sniff.ts';
-import { openGguf } from './open.ts';
+import { openGgufSource } from './open-source.ts';
 import { decodeName, decodeText } from './value-types.ts';
 
 export const DATASETS_KEY = 'imatrix.datasets';
@@ -31,18 +31,17 @@ export interface OpenImatrixOptions {
 }
 
 /**
- * Opens an importance matrix by path or from a source, which it owns from then on, also where opening fails.
- * @throws WhittleError E_IMATRIX (it is none, or breaks a rule), E_TRUNCATED, E_LIMIT, E_DUPLICATE, and what opening a file
- *   and `openGguf` throw
+ * Opens an importance matrix, which owns the source from then on, also where opening fails.
+ * @throws WhittleError E_IMATRIX (it is none, or breaks a rule), E_TRUNCATED, E_LIMIT, E_DUPLICATE, and what `openGgufSource`
+ *   throws
  */
-export async function openImatrix(
-  input: string | ByteSource,
+export async function openImatrixSource(
+  source: ByteSource,
   options: OpenImatrixOptions = {},
 ): Promise<Imatrix> {
-  const source = typeof input === 'string' ? await openPath(input) : input;
   try {
     const head = await readHeadBytes(source, 'imatrix');
-    if (await isGguf(source)) return await fromGguf(await openGguf(source, options));
+    if (await isGguf(source)) return await fromGguf(await openGgufSource(source, options));
     const foreign = describeForeign(head, 'imatrix', source.name);
     if (foreign !== undefined) throw foreign;
     return await readLegacy(source, { ...DEFAULT_LIMITS, ...options.limits });
@@ -50,11 +49,6 @@ export async function openImatrix(
     await source.close();
     throw error instanceof WhittleError ? error.with({ file: source.name }) : error;
   }
-}
-
-async function openPath(path: string): Promise<ByteSource> {
-  const { openFile } = await import('../../io/file-source.ts');
-  return openFile(path);
 }
 
 // The GGUF form

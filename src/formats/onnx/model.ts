@@ -1,5 +1,5 @@
 /**
- * Opens ONNX models: recognises the file, scans it, checks it, and says where the bytes of each tensor are.
+ * Opens ONNX models from sources (open.ts: by path): recognises the file, scans it, checks it, and says where the bytes of each tensor are.
  *
  * Nothing of a weight is read before it is asked for, so that a model of any size opens in milliseconds. Everything
  * about the file is checked at opening except what needs data: external files are opened on first use.
@@ -44,11 +44,14 @@ export interface OnnxModel extends AsyncDisposable {
   tensorBytes(tensor: TensorProto): Promise<TensorBytes>;
   /** The raw little-endian bytes. @throws WhittleError as `tensorBytes`, and E_LIMIT past 2 GiB */
   readTensor(tensor: TensorProto): Promise<Uint8Array>;
-  /** Compares the checksums that external data declares. @throws WhittleError E_CHECKSUM */
+  /** Compares the checksums that external data declares. @throws WhittleError E_CHECKSUM; E_UNSUPPORTED in a page */
   verifyChecksums(): Promise<void>;
   /** Closes the model and its data files. */
   close(): Promise<void>;
 }
+
+/** Digest of a whole source (the specification's checksum; no protection against an attacker). */
+export type Sha1 = (source: ByteSource) => Promise<string>;
 
 export interface OpenOptions {
   /** Opens external data. Default: the files in the folder of the model, where that is a path. */
@@ -59,33 +62,26 @@ export interface OpenOptions {
 }
 
 /**
- * Opens a model by path or from a source. The model owns the source from then on, also where opening fails.
+ * Opens a model, which owns the source from then on, also where opening fails.
+ * @param sha1 Hexadecimal SHA-1 of a source; without it checksums of external data cannot be compared.
  * @throws WhittleError for everything that is wrong with the file
  */
-export async function openOnnx(input: string | ByteSource, options: OpenOptions = {}): Promise<OnnxModel> {
+export async function openOnnxSource(
+  source: ByteSource,
+  options: Omit<OpenOptions, 'followLinks'> = {},
+  sha1?: Sha1,
+): Promise<OnnxModel> {
   const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const source = typeof input === 'string' ? await openPath(input) : input;
   try {
     await assertOnnx(source);
     const proto = await scanModel(source, limits);
     const notes = checkModel(proto, source, limits);
-    const siblings = options.siblings ?? (await siblingsFor(input, options));
-    return createModel(source, proto, notes, siblings, limits);
+    const siblings = options.siblings ?? siblingsFrom(new Map(), source.name);
+    return createModel(source, proto, notes, siblings, limits, sha1);
   } catch (error) {
     await source.close();
     throw error instanceof WhittleError ? error.with({ file: source.name }) : error;
   }
-}
-
-async function openPath(path: string): Promise<ByteSource> {
-  const { openFile } = await import('../../io/file-source.ts');
-  return openFile(path);
-}
-
-async function siblingsFor(input: string | ByteSource, options: OpenOptions): Promise<SiblingOpener> {
-  if (typeof input !== 'string') return siblingsFrom(new Map(), input.name);
-  const { siblingsOf } = await import('../../io/siblings.ts');
-  return siblingsOf(input, { followLinks: options.followLinks });
 }
 
 function checkModel(proto: ModelProto, source: ByteSource, limits: Limits): string[] {
@@ -107,6 +103,7 @@ function createModel(
   notes: readonly string[],
   siblings: SiblingOpener,
   limits: Limits,
+  sha1: Sha1 | undefined,
 ): OnnxModel {
   const file = source.name;
   const opened = new Map<string, Promise<ByteSource>>();
@@ -146,6 +143,8 @@ function createModel(
     tensorBytes,
     readTensor: async (tensor) => readBytes(await tensorBytes(tensor), tensor, file, limits),
     async verifyChecksums() {
+      if (sha1 === undefined)
+        throw new WhittleError('E_UNSUPPORTED', 'checksums are compared in Node only', { file });
       const known = new Map<string, string>();
       for (const tensor of allTensors(proto)) {
         if (!isExternal(tensor)) continue;
@@ -175,18 +174,4 @@ function checksumError(
     found,
     hint: 'Download the model and its data again.',
   });
-}
-
-/** SHA-1 of a source as hexadecimal text (the specification's checksum; no protection against an attacker). */
-async function sha1(source: ByteSource): Promise<string> {
-  // Loaded here: everything else in this file runs in browsers too.
-  const { createHash } = await import('node:crypto');
-  const hash = createHash('sha1');
-  const buffer = new Uint8Array(Math.min(source.size, 4 * 1024 * 1024));
-  for (let offset = 0; offset < source.size; offset += buffer.length) {
-    const piece = buffer.subarray(0, Math.min(buffer.length, source.size - offset));
-    await source.readInto(offset, piece);
-    hash.update(piece);
-  }
-  return hash.digest('hex');
 }

@@ -2,7 +2,6 @@
 
 import { describe, expect, test } from 'vitest';
 import { formatError, isWhittleError } from '../../../src/errors.ts';
-import { openImatrix } from '../../../src/formats/gguf/imatrix.ts';
 import type { Imatrix, ImatrixEntry } from '../../../src/formats/gguf/imatrix-types.ts';
 import {
   imatrixContent,
@@ -10,6 +9,7 @@ import {
   readImportance,
   readValues,
 } from '../../../src/formats/gguf/imatrix-writer.ts';
+import { openImatrix } from '../../../src/formats/gguf/open.ts';
 import { encodeFile } from '../../../src/formats/onnx/model.ts';
 import { memorySource } from '../../../src/io/memory-source.ts';
 import { type BuildOptions, buildGguf, joined, text, u32 } from './build-gguf.ts';
