@@ -1,15 +1,48 @@
-/** `whittle inspect`: which format the model is in decides what there is to see. */
+/** `whittle inspect`: which format the model is in decides what there is to see, and its size whether weights are read unasked. */
 
+import { stat } from 'node:fs/promises';
 import { modelFormat } from '../compress/model-format.ts';
 import { WhittleError } from '../errors.ts';
+import { formatBytes } from '../report/format.ts';
 import type { Context } from './context.ts';
 import type { InspectFlags } from './inspect.ts';
 
-export async function runInspectAny(context: Context, file: string, flags: InspectFlags): Promise<undefined> {
-  if (flags.tensor !== undefined && !flags.stats) {
+/** Beyond this, reading every weight takes longer than a look should: only on request. */
+const MEASURED_BYTES = 8 * 1024 ** 3;
+/** Orders that need no weight. */
+const NAMED_ORDERS: readonly (string | undefined)[] = [undefined, 'file', 'name', 'size'];
+
+/** The flags as typed: whether weights are measured is open until the size is known. */
+export interface InspectWishes extends Omit<InspectFlags, 'stats'> {
+  readonly stats?: boolean | undefined;
+}
+
+export async function runInspectAny(
+  context: Context,
+  file: string,
+  wishes: InspectWishes,
+): Promise<undefined> {
+  if (wishes.tensor !== undefined && wishes.stats === false) {
     throw new WhittleError('E_USAGE', '--tensor shows statistics, which --no-stats leaves out');
   }
-  if ((await modelFormat(file)) === 'onnx')
-    return (await import('./inspect.ts')).runInspect(context, file, flags);
-  return (await import('./gguf/inspect.ts')).runInspectGguf(context, file, flags);
+  const format = await modelFormat(file);
+  const asked = wishes.tensor !== undefined || !NAMED_ORDERS.includes(wishes.sort);
+  const bytes = await totalBytes(file, format);
+  const flags = { ...wishes, stats: wishes.stats ?? (asked || bytes <= MEASURED_BYTES) };
+  if (format === 'onnx') await (await import('./inspect.ts')).runInspect(context, file, flags);
+  else await (await import('./gguf/inspect.ts')).runInspectGguf(context, file, flags);
+  if (!flags.stats && wishes.stats === undefined) {
+    context.say(`Weights were not measured: ${formatBytes(bytes)} of them. Pass --stats to read them all.`);
+  }
+  return undefined;
+}
+
+/** 0 for a model that cannot be opened: the command itself says why. */
+async function totalBytes(file: string, format: 'onnx' | 'gguf'): Promise<number> {
+  if (format === 'onnx') return (await stat(file).catch(() => undefined))?.size ?? 0;
+  const { openGguf } = await import('../formats/gguf/open.ts');
+  const model = await openGguf(file).catch(() => undefined);
+  if (model === undefined) return 0;
+  await model.close();
+  return model.bytes;
 }

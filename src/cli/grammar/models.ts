@@ -27,6 +27,7 @@ export function addInspect(program: Command, options: ProgramOptions): void {
     )
     .argument('<model>', 'ONNX or GGUF file')
     .optionsGroup('Options:')
+    .option('--stats', 'measure every weight (default: up to 8 GiB)')
     .option('--no-stats', 'do not read the weights: instant for models of any size')
     .option('--tensor <name>', 'show this weight in full; may be repeated', repeatOption)
     .addOption(
@@ -53,7 +54,7 @@ export function addInspect(program: Command, options: ProgramOptions): void {
       ['whittle inspect model.gguf --no-stats', 'metadata and tensors, at once'],
       ['whittle inspect model.onnx --json | jq .tensors[0]', 'for programs'],
     ],
-    async (context, [model = ''], flags: import('../inspect.ts').InspectFlags) =>
+    async (context, [model = ''], flags: import('../inspect-any.ts').InspectWishes) =>
       (await import('../inspect-any.ts')).runInspectAny(context, model, flags),
   );
 }
