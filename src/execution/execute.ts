@@ -9,16 +9,17 @@ import type { RunOptions } from '../core/progress.ts';
 import { EXIT, WhittleError } from '../errors.ts';
 import { isFileSource } from '../io/file-source.ts';
 import type { ByteSource } from '../io/source.ts';
-import type { ErrorSums, Kernels } from '../kernels/kernels.ts';
+import type { Kernels } from '../kernels/kernels.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import type { JobResult } from './job.ts';
 import { type FilesAndTasks, type JobPlan, planJobs } from './jobs.ts';
 import { createLedger } from './ledger.ts';
 import { aborted } from './messages.ts';
 import type { NonFinitePolicy } from './operations/context.ts';
-import { addSums, sqnr } from './operations/sums.ts';
+import { type ExecutionReport, reportSets, type SetReport } from './report.ts';
 import { runJobs } from './run-jobs.ts';
-import { type Journaling, type OpenTargets, openTargets, type Target } from './targets.ts';
+import { type Journaling, openTargets, type Target } from './targets.ts';
+
+export type { ExecutionReport, SetReport, TensorReport, WrittenFile } from './report.ts';
 
 export interface OutputSet extends FilesAndTasks {
   readonly target: Target;
@@ -58,44 +59,6 @@ export interface ExecuteOptions extends RunOptions {
   readonly digest?: boolean | undefined;
   /** Bytes of work after which what is finished is made durable; default 64 MiB. */
   readonly flushBytes?: number | undefined;
-}
-
-export interface TensorReport {
-  readonly tensor: string;
-  readonly task: number;
-  readonly count: number;
-  readonly nonFinite: number;
-  /** dB; Infinity where nothing is lost. Present when measured. */
-  readonly sqnr?: number | undefined;
-  readonly maxAbs?: number | undefined;
-}
-
-export interface WrittenFile {
-  readonly path: string;
-  readonly bytes: number;
-  /** Hex; present on request (`digest`) for files on disk. */
-  readonly sha256?: string | undefined;
-}
-
-export interface SetReport {
-  /** Where the files are: model first, then its data files. */
-  readonly files: readonly WrittenFile[];
-  readonly tensors: readonly TensorReport[];
-  /** Over all measured weights, dB. */
-  readonly sqnr?: number | undefined;
-}
-
-export interface ExecutionReport {
-  readonly sets: readonly SetReport[];
-  readonly bytesRead: number;
-  readonly bytesWritten: number;
-  /** Bytes of work that an earlier run had done. */
-  readonly bytesResumed: number;
-  /** Bytes of work in all. */
-  readonly bytesTotal: number;
-  readonly seconds: number;
-  /** Threads that were used. */
-  readonly threads: number;
 }
 
 /** Fills one output. See `executeSets`. */
@@ -144,7 +107,11 @@ export async function executePlanned(
     if (options.signal?.aborted) throw aborted();
     await targets.commit();
     return {
-      sets: report(plan, sets, targets, ledger.results, options.measure ?? false, digests),
+      sets: reportSets(plan, sets, ledger.results, {
+        paths: targets.paths,
+        measured: options.measure ?? false,
+        digests,
+      }),
       bytesRead: outcome.bytesRead,
       bytesWritten: outcome.bytesWritten,
       bytesResumed: ledger.bytesResumed,
@@ -193,51 +160,4 @@ function sayHowToResume(error: unknown, share: number, file: string | undefined)
   });
   if (error.stack !== undefined) told.stack = error.stack;
   return told;
-}
-
-function report(
-  plan: JobPlan,
-  sets: readonly OutputSet[],
-  targets: OpenTargets,
-  results: ReadonlyMap<number, JobResult>,
-  measured: boolean,
-  digests: readonly (readonly (string | undefined)[])[],
-): SetReport[] {
-  return sets.map((set, index) => {
-    const tensors = new Map<number, { count: number; nonFinite: number; sums: ErrorSums | undefined }>();
-    let whole: ErrorSums | undefined;
-    for (const [id, origin] of plan.origins.entries()) {
-      const result = results.get(id);
-      if (origin === undefined || origin.set !== index || result === undefined) continue;
-      const known = tensors.get(origin.task) ?? { count: 0, nonFinite: 0, sums: undefined };
-      tensors.set(origin.task, {
-        count: known.count + result.count,
-        nonFinite: known.nonFinite + result.nonFinite,
-        sums: merge(known.sums, result.sums),
-      });
-      whole = merge(whole, result.sums);
-    }
-    return {
-      files: set.files.map((file, i) => {
-        const sha256 = digests[index]?.[i];
-        const path = targets.paths[index]?.[i] ?? file.name;
-        return { path, bytes: file.size, ...(sha256 !== undefined && { sha256 }) };
-      }),
-      tensors: [...set.tasks, ...(set.restorations ?? [])].map((task) => {
-        const { count, nonFinite, sums } = tensors.get(task.id) ?? {
-          count: 0,
-          nonFinite: 0,
-          sums: undefined,
-        };
-        const base = { tensor: task.tensor, task: task.id, count, nonFinite };
-        return sums === undefined ? base : { ...base, sqnr: sqnr(sums), maxAbs: sums.maxAbs };
-      }),
-      ...(measured && whole !== undefined ? { sqnr: sqnr(whole) } : {}),
-    };
-  });
-}
-
-function merge(a: ErrorSums | undefined, b: ErrorSums | undefined): ErrorSums | undefined {
-  if (a === undefined || b === undefined) return a ?? b;
-  return addSums(a, b);
 }

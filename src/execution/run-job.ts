@@ -8,7 +8,7 @@ import type { Job, JobResult, JobSource } from './job.ts';
 import { DEFAULT_TILE_BYTES, type NonFinitePolicy, type ReadableRange } from './operations/context.ts';
 import { runDequantize } from './operations/dequantize.ts';
 import { runOperation } from './operations/run.ts';
-import { trackWrites, type WriteTracker, type Written } from './written.ts';
+import type { WriteTracker, Written } from './written.ts';
 
 export interface JobOptions {
   readonly nonFinite: NonFinitePolicy;
@@ -18,15 +18,19 @@ export interface JobOptions {
   readonly note?: boolean | undefined;
 }
 
-/** @throws WhittleError with the tensor's name; E_ABORTED from `checkpoint`. */
+/**
+ * @param track Makes what notes the writes of a job, where a journal wants to know.
+ * @throws WhittleError with the tensor's name; E_ABORTED from `checkpoint`.
+ */
 export async function runJob(
   job: Job,
   kernels: Kernels,
   access: Access,
   options: JobOptions,
   checkpoint: () => Promise<void> | void,
+  track?: (() => WriteTracker) | undefined,
 ): Promise<JobResult> {
-  const tracker = options.note === true ? trackWrites() : undefined;
+  const tracker = track?.();
   const context = {
     tensor: job.tensor,
     kernels,

@@ -9,6 +9,7 @@ import type { ByteSource } from '../io/source.ts';
 import { selectKernels } from '../kernels/index.ts';
 import type { Kernels } from '../kernels/kernels.ts';
 import { createMixedAccess, fileEntry } from './access.ts';
+import { createCheckpoint } from './checkpoint.ts';
 import type { Job, JobSource } from './job.ts';
 import type { JobPlan } from './jobs.ts';
 import type { Ledger } from './ledger.ts';
@@ -17,6 +18,7 @@ import type { NonFinitePolicy } from './operations/context.ts';
 import { type Pool, type PoolTotals, startPool, workerUrl } from './pool.ts';
 import { type JobOptions, runJob } from './run-job.ts';
 import type { OpenTargets } from './targets.ts';
+import { trackWrites } from './written.ts';
 
 /** Below this much work a worker costs more than it gives (about 40 ms until it computes). */
 const WORTH_A_WORKER = 24 << 20;
@@ -24,8 +26,6 @@ const WORTH_A_WORKER = 24 << 20;
 const MAX_WORKERS = 64;
 /** Inline bytes above this are not copied to workers; this thread has them already. */
 const MAX_SHARED_INLINE = 1 << 20;
-/** This thread lets others (signals, progress, messages) have a turn at least so often, milliseconds. */
-const TURN_MS = 12;
 
 export interface RunJobsOptions {
   readonly threads?: number | undefined;
@@ -59,7 +59,8 @@ export async function runJobs(
     tileBytes: options.tileBytes,
     note: ledger.journaled,
   };
-  const checkpoint = createCheckpoint(control, options.signal);
+  const track = ledger.journaled ? trackWrites : undefined;
+  const checkpoint = createCheckpoint(options.signal, () => Atomics.load(control, STOP) !== 0);
   const stop = (): void => {
     Atomics.store(control, STOP, 1);
   };
@@ -86,13 +87,13 @@ export async function runJobs(
     const kernels = options.kernels ?? (await selectKernels());
     for (const job of local) {
       await checkpoint();
-      ledger.add(await runJob(job, kernels, access, jobOptions, checkpoint), job.tensor, job.bytes);
+      ledger.add(await runJob(job, kernels, access, jobOptions, checkpoint, track), job.tensor, job.bytes);
     }
     for (;;) {
       await checkpoint();
       const job = shared[Atomics.add(control, NEXT, 1)];
       if (job === undefined) break;
-      ledger.add(await runJob(job, kernels, access, jobOptions, checkpoint), job.tensor, job.bytes);
+      ledger.add(await runJob(job, kernels, access, jobOptions, checkpoint, track), job.tensor, job.bytes);
     }
   } catch (error) {
     errors.push(error);
@@ -152,24 +153,4 @@ function workerCount(shared: readonly Job[], options: RunJobsOptions): number {
   const worth = options.bytesPerWorker ?? WORTH_A_WORKER;
   if (bytes < worth) return 0;
   return Math.max(0, Math.min(MAX_WORKERS, threads - 1, shared.length - 1, Math.ceil(bytes / worth)));
-}
-
-/** Throws E_ABORTED once the run is to stop, and gives the event loop a turn now and then. */
-function createCheckpoint(
-  control: Int32Array<SharedArrayBuffer>,
-  signal: AbortSignal | undefined,
-): () => Promise<void> | void {
-  let last = performance.now();
-  const assertRunning = (): void => {
-    if (signal?.aborted || Atomics.load(control, STOP) !== 0) throw aborted();
-  };
-  return () => {
-    assertRunning();
-    const now = performance.now();
-    if (now - last < TURN_MS) return;
-    return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
-      last = performance.now();
-      assertRunning();
-    });
-  };
 }

@@ -17,9 +17,11 @@ import {
   type WorkerStart,
 } from './messages.ts';
 import { runJob } from './run-job.ts';
+import { trackWrites } from './written.ts';
 
 async function work(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
   const { jobs, control, options } = start;
+  const track = options.note === true ? trackWrites : undefined;
   const access = createFileAccess(start.sources, start.targets);
   const checkpoint = (): void => {
     if (Atomics.load(control, STOP) !== 0) throw aborted();
@@ -32,7 +34,7 @@ async function work(start: WorkerStart, post: (message: WorkerMessage) => void):
       checkpoint();
       const job = jobs[Atomics.add(control, NEXT, 1)];
       if (job === undefined) break;
-      const result = await runJob(job, kernels, access, options, checkpoint);
+      const result = await runJob(job, kernels, access, options, checkpoint, track);
       post({ kind: 'done', result, tensor: job.tensor, bytes: job.bytes });
     }
     access.close();
