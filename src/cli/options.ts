@@ -15,6 +15,18 @@ export function repeatOption(word: string, previous: readonly string[] | undefin
   return [...(previous ?? []), word];
 }
 
+/** A word and how many such words stood before it. */
+export interface PlacedWord {
+  readonly place: number;
+  readonly word: string;
+}
+
+/** For several flags whose words are taken in the order in which they were typed: they share one counter. */
+export function placedOption(): (word: string, previous: readonly PlacedWord[] | undefined) => PlacedWord[] {
+  let next = 0;
+  return (word, previous) => [...(previous ?? []), { place: next++, word }];
+}
+
 export function integerOption(low: number, high: number): (word: string) => number {
   return (word) => {
     const value = /^\d+$/.test(word) ? Number(word) : Number.NaN;

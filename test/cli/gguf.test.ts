@@ -51,6 +51,24 @@ describe('quantize', () => {
     });
   });
 
+  test('rules of --tensor-type and of files of them decide in the order in which they were typed', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeSmallGguf(folder);
+      const rules = join(folder, 'rules.txt');
+      await writeFile(rules, 'attn_v=q5_0');
+      const typeOf = async (...flags: string[]): Promise<string> => {
+        const { results } = await json('quantize', file, '--to', 'q4_0', '--dry-run', ...flags);
+        return results[0].tensors.find(({ name }: { name: string }) => name === 'blk.0.attn_v.weight').to;
+      };
+      const [typed, filed] = [
+        ['--tensor-type', 'attn=q8_0'],
+        ['--tensor-type-file', rules],
+      ];
+      expect(await typeOf(...filed, ...typed)).toBe('q5_0');
+      expect(await typeOf(...typed, ...filed)).toBe('q8_0');
+    });
+  });
+
   test('options of llama-quantize change what they say', async () => {
     await withFolder(async (folder) => {
       const file = await writeSmallGguf(folder);

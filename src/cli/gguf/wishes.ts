@@ -13,6 +13,7 @@ import {
   parseTensorTypeFile,
   type TensorTypeRule,
 } from '../../planning/gguf/parse.ts';
+import type { PlacedWord } from '../options.ts';
 
 export interface GgufFlags {
   readonly imatrix?: string | undefined;
@@ -22,8 +23,8 @@ export interface GgufFlags {
   readonly leaveOutputTensor?: boolean | undefined;
   readonly outputTensorType?: string | undefined;
   readonly tokenEmbeddingType?: string | undefined;
-  readonly tensorType?: readonly string[] | undefined;
-  readonly tensorTypeFile?: readonly string[] | undefined;
+  readonly tensorType?: readonly PlacedWord[] | undefined;
+  readonly tensorTypeFile?: readonly PlacedWord[] | undefined;
   readonly pruneLayers?: string | undefined;
   readonly overrideKv?: readonly string[] | undefined;
   readonly allowRequantize?: boolean | undefined;
@@ -53,14 +54,21 @@ export async function wishesOf(flags: GgufFlags): Promise<Wishes> {
   };
 }
 
-/** Rules of the command line stand before those of files: what is nearer to the user decides. */
+/** Rules and files of them in the order in which they were typed, as in llama-quantize: the first that matches decides. */
 async function tensorTypesOf({
   tensorType,
   tensorTypeFile,
 }: GgufFlags): Promise<TensorTypeRule[] | undefined> {
   if (tensorType === undefined && tensorTypeFile === undefined) return undefined;
-  const rules = (tensorType ?? []).map(parseTensorType);
-  for (const path of tensorTypeFile ?? []) rules.push(...parseTensorTypeFile(await readText(path), path));
+  const typed = [
+    ...(tensorType ?? []).map(({ place, word }) => ({ place, word, isFile: false })),
+    ...(tensorTypeFile ?? []).map(({ place, word }) => ({ place, word, isFile: true })),
+  ].sort((a, b) => a.place - b.place);
+  const rules: TensorTypeRule[] = [];
+  for (const { word, isFile } of typed) {
+    if (isFile) rules.push(...parseTensorTypeFile(await readText(word), word));
+    else rules.push(parseTensorType(word));
+  }
   return rules;
 }
 

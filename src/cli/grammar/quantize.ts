@@ -1,11 +1,12 @@
 /** Grammar of quantize: one command for both formats, its flags in groups; which flags fit a model is settled when it is known. */
 
 import { type Command, Option } from 'commander';
-import { integerOption, listOption, repeatOption } from '../options.ts';
+import { integerOption, listOption, placedOption, repeatOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 import { addProofOptions } from './models.ts';
 
 export function addQuantize(program: Command, options: ProgramOptions): void {
+  const typeRule = placedOption();
   const command = program
     .command('quantize')
     .alias('compress')
@@ -70,9 +71,9 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     .option(
       '--tensor-type <regex=type>',
       'type of weights by name; the first match wins; may be repeated',
-      repeatOption,
+      typeRule,
     )
-    .option('--tensor-type-file <file>', 'a file of such rules', repeatOption)
+    .option('--tensor-type-file <file>', 'a file of such rules; may be repeated', typeRule)
     .option('--prune-layers <list>', 'layers to leave out, e.g. 3,4,15')
     .option(
       '--override-kv <key=type:value>',
