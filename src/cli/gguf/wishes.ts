@@ -87,6 +87,8 @@ export interface Positional {
   readonly threads?: number | undefined;
 }
 
+const FORM = 'whittle quantize in.gguf --to TYPE, or in.gguf [out.gguf] TYPE [threads]';
+
 /** @throws WhittleError E_USAGE where the words are no such form, or a flag says the same */
 export function parsePositional(
   words: readonly string[],
@@ -101,14 +103,23 @@ export function parsePositional(
   const output = isType(rest[0]) ? undefined : rest.shift();
   const type = rest.shift();
   const threads = rest.shift();
-  if (type === undefined || rest.length > 0 || (threads !== undefined && !/^\d{1,4}$/.test(threads))) {
-    throw new WhittleError('E_USAGE', 'too many words for one model', {
-      expected: 'whittle quantize in.gguf --to TYPE, or in.gguf [out.gguf] TYPE [threads]',
+  if (type === undefined) {
+    // One word that is no type: what was meant shows in how it ends.
+    if (!isGgufName(output)) parseFileType(output ?? '');
+    throw new WhittleError('E_USAGE', 'an output is followed by no file type', {
+      expected: FORM,
       found: words.join(' '),
       hint:
-        type === undefined
-          ? 'Name the type: one of `whittle types`.'
-          : 'Put file names with blanks in quotes.',
+        flags.to === undefined
+          ? `Name the type behind it, as in ${output} Q4_K_M.`
+          : 'With --to, name the output with -o.',
+    });
+  }
+  if (rest.length > 0 || (threads !== undefined && !/^\d{1,4}$/.test(threads))) {
+    throw new WhittleError('E_USAGE', 'too many words for one model', {
+      expected: FORM,
+      found: words.join(' '),
+      hint: 'Put file names with blanks in quotes.',
     });
   }
   // Says which types there are.
@@ -123,7 +134,7 @@ export function parsePositional(
       found: words.join(' '),
     });
   }
-  if (output !== undefined && !output.toLowerCase().endsWith('.gguf')) {
+  if (output !== undefined && !isGgufName(output)) {
     throw new WhittleError('E_USAGE', `"${output.slice(0, 80)}" is neither a file type nor a .gguf file`, {
       expected: `in.gguf [out.gguf] TYPE [threads], with TYPE of ${FILE_TYPE_WORDS.join(', ')}`,
     });
@@ -134,6 +145,10 @@ export function parsePositional(
     // llama-quantize takes 0 for all cores.
     threads: threads === undefined || Number(threads) === 0 ? undefined : Number(threads),
   };
+}
+
+function isGgufName(word: string | undefined): boolean {
+  return word?.toLowerCase().endsWith('.gguf') ?? false;
 }
 
 function isType(word: string | undefined): boolean {
