@@ -28,13 +28,13 @@ export {
   type ImatrixSummary,
   inspectImatrix,
 } from './compress/gguf/imatrix.ts';
-export {
-  type GgufMetadataSummary,
-  type GgufSummary,
-  type GgufTensorSummary,
-  type InspectGgufOptions,
-  inspectGguf,
+export type {
+  GgufMetadataSummary,
+  GgufSummary,
+  GgufTensorSummary,
+  InspectGgufOptions,
 } from './compress/gguf/inspect.ts';
+export { inspectGguf } from './compress/gguf/inspect-file.ts';
 export type {
   GgufOutputFile,
   GgufReport,
@@ -51,15 +51,11 @@ export {
   type SplitModelOptions,
   splitModel,
 } from './compress/gguf/split.ts';
-export { type Survey, type SurveyedType, type SurveyOptions, surveyGguf } from './compress/gguf/survey.ts';
+export type { Survey, SurveyedType, SurveyOptions } from './compress/gguf/survey.ts';
+export { surveyGguf } from './compress/gguf/survey-file.ts';
 export type { TypeShare } from './compress/gguf/type-shares.ts';
-export {
-  type InspectOptions,
-  inspectModel,
-  type ModelSummary,
-  type TensorSummary,
-  type ValueSummary,
-} from './compress/inspect.ts';
+export type { InspectOptions, ModelSummary, TensorSummary, ValueSummary } from './compress/inspect.ts';
+export { inspectModel } from './compress/inspect-file.ts';
 export type {
   CompressionReport,
   CompressOptions,

@@ -1,7 +1,7 @@
 /** `whittle inspect`: the model's weights as a table by layer, one weight in full, JSON or a page. */
 
 import type { ModelSummary, TensorSummary } from '../compress/inspect.ts';
-import { inspectModel } from '../compress/inspect.ts';
+import { inspectModel } from '../compress/inspect-file.ts';
 import { counted, formatBytes, formatCount, formatRatio } from '../report/format.ts';
 import type { ModelReport, ModeSuitability, TensorReport } from '../report/model-report.ts';
 import { safeName, wrapText } from '../report/text.ts';

@@ -11,7 +11,6 @@ import { dtypeOfNumber } from '../formats/onnx/data-types.ts';
 import { allGraphs } from '../formats/onnx/graph.ts';
 import type { ValueInfoProto } from '../formats/onnx/messages.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
-import { openOnnx } from '../formats/onnx/open.ts';
 import type { Weight } from '../formats/onnx/weights.ts';
 import { selectKernels } from '../kernels/index.ts';
 import { StatisticsAccumulator, type TensorStatistics } from '../numerics/index.ts';
@@ -68,17 +67,8 @@ export interface ModelSummary {
   readonly notes: readonly string[];
 }
 
-/** Opens, reads and closes `file`. Errors as `openOnnx`; E_USAGE where a tensor that was asked for does not exist. */
-export async function inspectModel(file: string, options: InspectOptions = {}): Promise<ModelSummary> {
-  const model = await openOnnx(file);
-  try {
-    return await summarize(model, options);
-  } finally {
-    await model.close();
-  }
-}
-
-async function summarize(model: OnnxModel, options: InspectOptions): Promise<ModelSummary> {
+/** @throws WhittleError E_USAGE where a weight that was asked for does not exist; what reading throws */
+export async function summarizeModel(model: OnnxModel, options: InspectOptions = {}): Promise<ModelSummary> {
   const { proto } = model;
   const all = model.weights();
   const weights = selectWeights(all, options.tensors);

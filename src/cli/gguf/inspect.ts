@@ -1,11 +1,7 @@
 /** `whittle inspect` for GGUF: tensors by layer with their statistics, and the metadata key by key. */
 
-import {
-  type GgufMetadataSummary,
-  type GgufSummary,
-  type GgufTensorSummary,
-  inspectGguf,
-} from '../../compress/gguf/inspect.ts';
+import type { GgufMetadataSummary, GgufSummary, GgufTensorSummary } from '../../compress/gguf/inspect.ts';
+import { inspectGguf } from '../../compress/gguf/inspect-file.ts';
 import type { GgufValue } from '../../formats/gguf/gguf.ts';
 import { counted, formatBytes, formatCount, formatShortCount } from '../../report/format.ts';
 import type { FileReport, TensorReport } from '../../report/model-report.ts';

@@ -99,8 +99,8 @@ async function runSurvey(
       hint: 'Use it with --dry-run.',
     });
   }
-  const { surveyGguf } = await import('../../compress/gguf/survey.ts');
-  const { canonicalTypes } = await import('../../compress/gguf/quantize.ts');
+  const { surveyGguf } = await import('../../compress/gguf/survey-file.ts');
+  const { canonicalTypes } = await import('../../compress/gguf/plan-types.ts');
   const survey = await surveyGguf(input, {
     ...wishes,
     to: to.length === 0 ? undefined : canonicalTypes(to),

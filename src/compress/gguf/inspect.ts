@@ -7,7 +7,6 @@ import type { GgmlType } from '../../core/ggml-types.ts';
 import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
 import type { GgufEntry, GgufModel, GgufTensor, GgufValue, GgufValueType } from '../../formats/gguf/gguf.ts';
-import { openGguf } from '../../formats/gguf/open.ts';
 import { selectKernels } from '../../kernels/index.ts';
 import { StatisticsAccumulator, type TensorStatistics } from '../../numerics/index.ts';
 import { fileTypeName } from '../../planning/gguf/file-types.ts';
@@ -69,9 +68,11 @@ export interface GgufSummary {
 /** Elements of an array that the summary shows. */
 const SHOWN_ELEMENTS = 6;
 
-/** Opens, reads and closes `file`. Errors as `openGguf`; E_USAGE where a tensor that was asked for does not exist. */
-export async function inspectGguf(file: string, options: InspectGgufOptions = {}): Promise<GgufSummary> {
-  await using model = await openGguf(file);
+/** @throws WhittleError E_USAGE where a tensor that was asked for does not exist; what reading throws */
+export async function summarizeGguf(
+  model: GgufModel,
+  options: InspectGgufOptions = {},
+): Promise<GgufSummary> {
   const tensors = await summarizeTensors(model, selectTensors(model, options.tensors), options);
   const parameters = model.tensors.reduce((sum, tensor) => sum + valueCount(tensor), 0);
   const weightBytes = model.tensors.reduce((sum, { data }) => sum + data.length, 0);

@@ -4,20 +4,19 @@
  */
 
 import { basename, dirname, join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
+import { turn } from '../../core/turn.ts';
 import { isWhittleError, WhittleError } from '../../errors.ts';
 import { type ExecutionReport, executeSets } from '../../execution/execute.ts';
 import type { GgufModel } from '../../formats/gguf/gguf.ts';
 import type { Imatrix } from '../../formats/gguf/imatrix-types.ts';
 import { openGguf } from '../../formats/gguf/open.ts';
 import { makeFolder } from '../../io/folder.ts';
-import { COPY, parseFileType } from '../../planning/gguf/file-types.ts';
-import type { GgufQuantizeOptions, PlannedGguf } from '../../planning/gguf/options.ts';
-import { planGguf } from '../../planning/gguf/plan-gguf.ts';
-import { overallSqnr } from '../overall-error.ts';
+import type { PlannedGguf } from '../../planning/gguf/options.ts';
+import { describeOutput, perWeight } from './describe.ts';
 import { imatrixSources } from './imatrix-sources.ts';
-import type { GgufReport, GgufResult, GgufTensorResult, QuantizeGgufOptions } from './options.ts';
+import type { GgufReport, QuantizeGgufOptions } from './options.ts';
 import { ggufOutputPaths } from './outputs.ts';
+import { canonicalTypes, planType } from './plan-types.ts';
 import { valueCount } from './values.ts';
 
 /**
@@ -34,10 +33,10 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
   const planned: PlannedOutput[] = [];
   for (const [index, type] of types.entries()) {
     // Planning waits for little: without a turn of the event loop a signal would not be heard.
-    await setImmediate();
+    await turn();
     if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
     const path = paths[index] ?? '';
-    planned.push({ path, plan: await planType(model, type, path, imatrix, options) });
+    planned.push({ path, plan: await planType(model, type, basename(path), imatrix, options) });
   }
   const execution = options.dryRun === true ? undefined : await execute(model, imatrix, planned, options);
   const weights = model.tensors.reduce((sum, tensor) => sum + valueCount(tensor), 0);
@@ -48,7 +47,9 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
     inputBitsPerWeight: perWeight(tensorBytes, weights),
     weights,
     architecture: model.architecture,
-    results: planned.map((output, index) => describe(output, execution?.sets[index])),
+    results: planned.map(({ path, plan }, index) =>
+      describeOutput(plan, execution?.sets[index], (name) => join(dirname(path), name)),
+    ),
     ...(execution && { threads: execution.threads }),
     seconds: (performance.now() - started) / 1000,
   };
@@ -59,20 +60,6 @@ interface PlannedOutput {
   readonly plan: PlannedGguf;
 }
 
-/** Canonical names. @throws WhittleError E_USAGE where there is none, or no such type */
-export function canonicalTypes(to: string | readonly string[]): string[] {
-  const words = typeof to === 'string' ? [to] : to;
-  if (words.length === 0) {
-    throw new WhittleError('E_USAGE', 'no type was asked for', {
-      hint: 'Try Q4_K_M; `whittle types` lists them all.',
-    });
-  }
-  return words.map((word) => {
-    const type = parseFileType(word);
-    return type === COPY ? COPY : type.name;
-  });
-}
-
 /** A matrix that was opened here is closed here. */
 export async function openGuide(
   imatrix: string | Imatrix | undefined,
@@ -81,38 +68,6 @@ export async function openGuide(
   const { openImatrix } = await import('../../formats/gguf/open.ts');
   const opened = await openImatrix(imatrix);
   return { imatrix: opened, [Symbol.asyncDispose]: () => opened.close() };
-}
-
-/** The options that the planner knows. */
-export async function planType(
-  model: GgufModel,
-  to: string,
-  path: string,
-  imatrix: Imatrix | undefined,
-  options: Omit<QuantizeGgufOptions, 'to'>,
-): Promise<PlannedGguf> {
-  const wishes: GgufQuantizeOptions = {
-    to,
-    fileName: basename(path),
-    imatrix,
-    includeWeights: options.includeWeights,
-    excludeWeights: options.excludeWeights,
-    pure: options.pure,
-    leaveOutputTensor: options.leaveOutputTensor,
-    outputTensorType: options.outputTensorType,
-    tokenEmbeddingType: options.tokenEmbeddingType,
-    tensorTypes: options.tensorTypes,
-    pruneLayers: options.pruneLayers,
-    overrideKv: options.overrideKv,
-    allowRequantize: options.allowRequantize,
-    keepSplit: options.keepSplit,
-    dryRun: options.dryRun,
-  };
-  try {
-    return await planGguf(model, wishes);
-  } catch (error) {
-    throw isWhittleError(error) ? error.with({ file: model.file }) : error;
-  }
 }
 
 async function execute(
@@ -144,36 +99,4 @@ async function execute(
       ? error.with({ file: model.file })
       : error;
   }
-}
-
-function describe(
-  { path, plan }: PlannedOutput,
-  written: ExecutionReport['sets'][number] | undefined,
-): GgufResult {
-  const errors = new Map(written?.tensors.map((report) => [report.task, report]));
-  const tensors = plan.tensors.map((tensor): GgufTensorResult => {
-    const error = tensor.task === undefined ? undefined : errors.get(tensor.task);
-    return error?.sqnr === undefined ? tensor : { ...tensor, sqnr: error.sqnr, maxAbs: error.maxAbs };
-  });
-  const weights = plan.tensors.reduce((sum, tensor) => sum + valueCount(tensor), 0);
-  const tensorBytes = plan.tensors.reduce((sum, { toBytes }) => sum + toBytes, 0);
-  const weightSqnr = written && overallSqnr(written.tensors);
-  return {
-    type: plan.name,
-    fileType: plan.fileType,
-    files:
-      written?.files ??
-      plan.files.map(({ name, size }) => ({ path: join(dirname(path), name), bytes: size })),
-    bytes: plan.files.reduce((sum, { size }) => sum + size, 0),
-    tensorBytes,
-    bitsPerWeight: perWeight(tensorBytes, weights),
-    tensors,
-    ...(weightSqnr !== undefined && { weightSqnr }),
-    wantsImatrix: plan.wantsImatrix,
-    notes: plan.notes,
-  };
-}
-
-export function perWeight(bytes: number, weights: number): number {
-  return weights === 0 ? 0 : (bytes * 8) / weights;
 }

@@ -10,17 +10,19 @@
 import { type GgmlType, ggmlBytes } from '../../core/ggml-types.ts';
 import type { RunOptions } from '../../core/progress.ts';
 import { createRandom, type Random } from '../../core/random.ts';
+import { turn } from '../../core/turn.ts';
 import { WhittleError } from '../../errors.ts';
-import type { GgufTensor } from '../../formats/gguf/gguf.ts';
-import { openGguf } from '../../formats/gguf/open.ts';
+import type { GgufModel, GgufTensor } from '../../formats/gguf/gguf.ts';
+import type { Imatrix } from '../../formats/gguf/imatrix-types.ts';
 import type { TensorBytes } from '../../formats/layout.ts';
 import { type Kernels, selectKernels } from '../../kernels/index.ts';
 import type { Task } from '../../numerics/task.ts';
 import { FILE_TYPES, type FileType } from '../../planning/gguf/file-types.ts';
 import type { PlannedGguf } from '../../planning/gguf/options.ts';
+import { perWeight } from './describe.ts';
 import { readImportance } from './importance-values.ts';
 import type { QuantizeGgufOptions } from './options.ts';
-import { openGuide, perWeight, planType } from './quantize.ts';
+import { planType } from './plan-types.ts';
 import { decodeValues, encodeValues, hasValues, prepareTypes, readValues, valueCount } from './values.ts';
 
 export interface SurveyOptions
@@ -68,12 +70,14 @@ const DEFAULT_SEED = 1;
 const PIECE = 1024;
 const MOST_PIECES = 64;
 
-/** @throws WhittleError as `openGguf` and `planGguf`; a type that does not fit the model is named in `unsuited` */
-export async function surveyGguf(input: string, options: SurveyOptions = {}): Promise<Survey> {
+/** @throws WhittleError as `planGguf`; a type that does not fit the model is named in `unsuited` */
+export async function surveyTypes(
+  model: GgufModel,
+  imatrix: Imatrix | undefined,
+  options: Omit<SurveyOptions, 'imatrix'> = {},
+): Promise<Survey> {
   const started = performance.now();
   const { to, sample = DEFAULT_SAMPLE, seed = DEFAULT_SEED, signal, onProgress } = options;
-  await using model = await openGguf(input);
-  await using guide = await openGuide(options.imatrix);
   const wanted = FILE_TYPES.filter(({ name }) => to === undefined || to.includes(name));
   const plans: { readonly type: FileType; readonly plan: PlannedGguf }[] = [];
   const unsuited: { type: FileType['name']; reason: string }[] = [];
@@ -81,7 +85,7 @@ export async function surveyGguf(input: string, options: SurveyOptions = {}): Pr
     try {
       plans.push({
         type,
-        plan: await planType(model, type.name, 'model.gguf', guide.imatrix, { ...options, dryRun: true }),
+        plan: await planType(model, type.name, 'model.gguf', imatrix, { ...options, dryRun: true }),
       });
     } catch (error) {
       if (!(error instanceof WhittleError) || error.code !== 'E_UNSUPPORTED') throw error;
@@ -243,9 +247,4 @@ function addWeighted(
     sum.noise += weight * error * error;
     sum.signal += weight * value * value;
   }
-}
-
-/** Lets signals and progress have a turn. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
