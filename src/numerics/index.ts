@@ -12,6 +12,13 @@ export { type RawTensor, readElements, writeElements } from './onnx-tensor.ts';
 export * from './onnxruntime-scale.ts';
 export * from './operation.ts';
 export {
+  dequantizeGgml,
+  type GgmlOptions,
+  type GgmlTensor,
+  type GgmlWeightType,
+  quantizeGgml,
+} from './quantize-ggml.ts';
+export {
   dequantizeTensor,
   type QuantizedData,
   type QuantizedTensor,

@@ -4,11 +4,11 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { BLOCK_TYPES, type GgmlType, ggmlBytes, isBlockType } from '../../src/core/ggml-types.ts';
 import { type ExecuteOptions, executeFiles } from '../../src/execution/execute.ts';
-import { firstBadBlock, firstBadHalf } from '../../src/execution/operations/ggml-scales.ts';
 import type { TensorBytes } from '../../src/formats/layout.ts';
 import { createMemorySink } from '../../src/io/memory-sink.ts';
 import { referenceKernels } from '../../src/kernels/index.ts';
 import type { Kernels } from '../../src/kernels/kernels.ts';
+import { firstBadBlock, firstBadHalf } from '../../src/numerics/ggml-scales.ts';
 import type { GgmlOperation } from '../../src/numerics/operation.ts';
 import { layoutOf, weightBytes } from './run.ts';
 

@@ -10,6 +10,7 @@
 import { GGML_TYPES, type GgmlType, ggmlBytes, isBlockType } from '../../core/ggml-types.ts';
 import { WhittleError } from '../../errors.ts';
 import type { Kernels } from '../../kernels/kernels.ts';
+import { firstBadBlock, firstBadHalf } from '../../numerics/ggml-scales.ts';
 import type { GgmlOperation } from '../../numerics/operation.ts';
 import {
   arenaBytes,
@@ -20,7 +21,6 @@ import {
   type Window,
   type WindowResult,
 } from './context.ts';
-import { firstBadBlock, firstBadHalf } from './ggml-scales.ts';
 import { importanceReader } from './importance.ts';
 import { collectSums } from './sums.ts';
 

@@ -3,10 +3,10 @@
  * to load or write it. Looked at as bytes, one or two for each block, so that it costs next to nothing.
  *
  * A half is Inf or NaN where its five exponent bits are all ones: bits 2 to 6 of its upper byte. Places of the scales are
- * those of the block layouts in docs/encodings.md.
+ * those of the block layouts (docs/encodings.md, "ggml block types").
  */
 
-import { BLOCK_TYPES, type BlockType } from '../../core/ggml-types.ts';
+import { BLOCK_TYPES, type BlockType } from '../core/ggml-types.ts';
 
 /** Offsets of the upper bytes of a block's half-precision scales. */
 const SCALES: Readonly<Record<BlockType, readonly number[]>> = {
