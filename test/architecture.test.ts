@@ -3,13 +3,14 @@
  *
  *   cli → compress → execution → planning, hub, verify → algorithms, calibration → formats → numerics → kernels → core
  *
+ * `browser`, the entry for pages, stands beside `index` and reaches nothing of Node.
  * `io`, `runtime` and `report` stand beside the chain: they know core and plain result types only.
  */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const src = join(root, 'src');
@@ -36,6 +37,21 @@ const MAY_IMPORT: Record<string, { values: readonly string[]; types?: readonly s
       'hub',
       'verify',
       'runtime',
+      'calibration',
+      'formats',
+      'numerics',
+      'kernels',
+      'io',
+      'core',
+      'errors',
+    ],
+  },
+  browser: {
+    values: [
+      'compress',
+      'execution',
+      'planning',
+      'hub',
       'calibration',
       'formats',
       'numerics',
@@ -94,7 +110,7 @@ function sources(folder: string): string[] {
   });
 }
 
-/** Files of src/compress/ and src/compress.ts form one layer; so do src/index.ts and src/errors.ts. */
+/** Files of src/compress/ and src/compress.ts form one layer, as do those of browser; src/index.ts and src/errors.ts are one each. */
 function layerOf(path: string): string {
   const [first = ''] = relative(src, path).split(/[\\/]/);
   return first.replace(/\.ts$/, '');
@@ -117,6 +133,18 @@ function importsOf(file: string): Import[] {
     found.push({ from: file, to: resolve(dirname(file), target), typeOnly: match[1] !== undefined });
   }
   return found;
+}
+
+/** The file with all that it imports at run time, lazily too. */
+function reachable(entry: string): string[] {
+  const found = new Set<string>();
+  const visit = (file: string): void => {
+    if (found.has(file)) return;
+    found.add(file);
+    for (const { to, typeOnly } of importsOf(file)) if (!typeOnly) visit(to);
+  };
+  visit(entry);
+  return [...found];
 }
 
 const files = sources(src);
@@ -190,4 +218,49 @@ test('core modules outside io, execution and cli do not touch the file system', 
       /from 'node:(fs|child_process|worker_threads|net|http)/.test(readFileSync(file, 'utf8')),
     );
   expect(offenders.map((file) => relative(root, file))).toEqual([]);
+});
+
+describe("the page's entry", () => {
+  const page = reachable(join(src, 'browser.ts'));
+  const withoutComments = (file: string): string =>
+    readFileSync(file, 'utf8')
+      .replace(/\/\*[\s\S]*?\*\//g, '')
+      .replace(/(^|\s)\/\/.*$/gm, '');
+
+  test('reaches the formats, the planner, the engine and the kernels', () => {
+    const names = page.map((file) => relative(src, file).replaceAll('\\', '/'));
+    expect(names).toEqual(
+      expect.arrayContaining([
+        'formats/gguf/reader.ts',
+        'formats/onnx/scan.ts',
+        'planning/gguf/plan-gguf.ts',
+        'planning/plan-onnx.ts',
+        'execution/run-job.ts',
+        'kernels/ggml/k/wasm.ts',
+        'kernels/ggml/ternary.gen.ts',
+      ]),
+    );
+  });
+
+  test('imports no module of Node and no package, however indirectly', () => {
+    const foreign = page.flatMap((file) =>
+      [...withoutComments(file).matchAll(/(?:from\s+|import\(\s*|^import\s+)'([^'.][^']*)'/gm)]
+        .filter(([statement]) => !/^import type/.test(statement))
+        .map(([, name = '']) => `${relative(src, file)}: ${name}`),
+    );
+    expect(foreign).toEqual([]);
+  });
+
+  test('uses no global that only Node has, but for the quick turn where there is one', () => {
+    const globals =
+      /\b(?:process|Buffer|__dirname|__filename|require|setImmediate|SharedArrayBuffer)\b(?=[.([])/;
+    const users = page
+      .filter((file) => globals.test(withoutComments(file)))
+      .map((file) => relative(src, file));
+    expect(users).toEqual([join('core', 'turn.ts')]);
+  });
+
+  test('disposes of nothing with "using", which some browsers lack', () => {
+    expect(page.filter((file) => /\busing\s+\w+\s*=/.test(withoutComments(file)))).toEqual([]);
+  });
 });

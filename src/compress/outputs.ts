@@ -8,6 +8,7 @@ import { copyFile, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { WhittleError } from '../errors.ts';
 import { findSessions, folderOfFile, type ModelFolder, outputName, planFolder } from '../hub/index.ts';
+import { suffixOf } from '../hub/names.ts';
 import { makeFolder } from '../io/folder.ts';
 import type { Recipe } from '../planning/recipe.ts';
 
@@ -101,11 +102,6 @@ async function fileRequest(
       await makeFolder(folder);
     },
   };
-}
-
-/** `_q4`; for a recipe without one, `_` and its name with everything but letters, digits, `-` and `_` replaced. */
-export function suffixOf(recipe: Recipe): string {
-  return recipe.suffix ?? `_${recipe.name.replace(/[^A-Za-z0-9_-]+/g, '_')}`;
 }
 
 function checkSuffixes(recipes: readonly Recipe[]): void {

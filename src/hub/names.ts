@@ -60,6 +60,11 @@ export function splitFileName(
   return { session: stem.slice(0, stem.length - suffix.length), suffix };
 }
 
+/** `_q4`; for a recipe without one, `_` and its name with everything but letters, digits, `-` and `_` replaced. */
+export function suffixOf(recipe: { readonly name: string; readonly suffix?: string | undefined }): string {
+  return recipe.suffix ?? `_${recipe.name.replace(/[^A-Za-z0-9_-]+/g, '_')}`;
+}
+
 /**
  * Name of the result of compressing `source` (a bare file name): `model.onnx` and `_q4` → `model_q4.onnx`. A known suffix
  * of the source is replaced, since transformers.js would not find `model_fp16_q4.onnx` under any dtype.

@@ -16,6 +16,7 @@ import { writeTinyClassifier } from '../models/tiny-models.ts';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const ENTRIES: Readonly<Record<string, string>> = {
   whittle: `${root}src/index.ts`,
+  'whittle/browser': `${root}src/browser.ts`,
   'whittle/recipes': `${root}src/planning/recipe-schema.ts`,
   'whittle/report': `${root}src/report/index.ts`,
 };

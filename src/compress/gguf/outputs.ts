@@ -1,26 +1,12 @@
-/**
- * Where the results go: `<name>-<TYPE>.gguf` beside the input, as published files are named, unless the user says else. What a
- * name says about the precision of the original (`-f16`, `.BF16`) would be wrong for the result and is replaced; so is the
- * number of a shard.
- */
+/** Where the results go: `<name>-<TYPE>.gguf` (output-name.ts) beside the input, unless the user says else. */
 
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { WhittleError } from '../../errors.ts';
-import { parseSplitName } from '../../formats/gguf/split-names.ts';
+import { EXTENSION, stemOf, typedName } from './output-name.ts';
 
-const EXTENSION = '.gguf';
-const PRECISION = /[-_.](?:f32|fp32|f16|fp16|bf16)$/i;
-
-/** `dir/llama-f16.gguf`, `Q4_K_M` → `llama-Q4_K_M.gguf`. */
-export function ggufOutputName(input: string, type: string): string {
-  return `${ggufStem(input).replace(PRECISION, '')}-${type}${EXTENSION}`;
-}
-
-/** Bare name without the ending and a shard's number. */
+/** Bare name of a path without the ending and a shard's number. */
 export function ggufStem(input: string): string {
-  const bare = basename(input);
-  const whole = parseSplitName(bare)?.prefix ?? bare;
-  return whole.toLowerCase().endsWith(EXTENSION) ? whole.slice(0, -EXTENSION.length) : whole;
+  return stemOf(basename(input));
 }
 
 /**
@@ -48,7 +34,7 @@ export function ggufOutputPaths(
   }
   if (isFile) return [output];
   const folder = output ?? dirname(input);
-  return types.map((type) => join(folder, ggufOutputName(input, type)));
+  return types.map((type) => join(folder, typedName(basename(input), type)));
 }
 
 /** Where the file of a run that is not an output by type goes: `name` beside the input unless the user says else. */
