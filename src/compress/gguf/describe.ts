@@ -19,7 +19,9 @@ export function describeOutput(
   });
   const weights = plan.tensors.reduce((sum, tensor) => sum + valueCount(tensor), 0);
   const tensorBytes = plan.tensors.reduce((sum, { toBytes }) => sum + toBytes, 0);
-  const weightSqnr = written && overallSqnr(written.tensors);
+  // Of what was converted: weights that are copied lose nothing, and would hide what others lose.
+  const converted = new Set(plan.tensors.map(({ task }) => task));
+  const weightSqnr = written && overallSqnr(written.tensors.filter(({ task }) => converted.has(task)));
   return {
     type: plan.name,
     fileType: plan.fileType,

@@ -52,7 +52,7 @@ export interface PlannedGgufTensor {
   readonly toBytes: number;
   /** Why this type: the rule that decided, the fallback, or why it is kept. */
   readonly reason: string;
-  /** Id in `tasks`; undefined where the bytes are copied. */
+  /** Id in `tasks`; undefined where the bytes are copied (what copies them is no conversion to speak of). */
   readonly task?: number | undefined;
   readonly importance: boolean;
   /** Index in `files`, and place of the payload in it. */

@@ -6,9 +6,9 @@
  * The way: options → filters of the importance matrix → facts of the model → order and names → types → tasks → metadata → layout.
  */
 
-import { BLOCK_TYPES, type GgmlType, isBlockType } from '../../core/ggml-types.ts';
+import { BLOCK_TYPES, GGML_TYPES, type GgmlType, isBlockType } from '../../core/ggml-types.ts';
 import { WhittleError } from '../../errors.ts';
-import type { GgufItem, GgufModel, GgufOutputTensor } from '../../formats/gguf/gguf.ts';
+import type { GgufItem, GgufModel, GgufOutputTensor, GgufTensor } from '../../formats/gguf/gguf.ts';
 import { DEFAULT_ALIGNMENT } from '../../formats/gguf/reader.ts';
 import { parseSplitName, splitName } from '../../formats/gguf/split-names.ts';
 import { type GgufPlaces, placeGguf } from '../../formats/gguf/writer.ts';
@@ -112,22 +112,22 @@ async function settle(
   const { type: to, reason } = decision;
   const [columns = 1, matrixRows = 1, ...rest] = shape;
   const matrices = rest.reduce((product, dimension) => product * dimension, 1);
-  const copy: Outcome = {
+  const kept = (why: string): Outcome => ({
     tensor,
     type: source.type,
-    reason,
-    content: { kind: 'copy', ...source.data },
+    reason: why,
+    content: copyOf(source, tasks),
     importance: false,
-  };
+  });
   if (decision.needsImportance && guide === undefined && !options.dryRun) {
     throw missingImportance(source.name, to, undefined);
   }
-  if (to === source.type) return decision.allowed ? { ...copy, reason: `already ${to}` } : copy;
+  if (to === source.type) return kept(decision.allowed ? `already ${to}` : reason);
   if (!isWeightType(source.type)) {
-    return { ...copy, reason: `${source.type} values are no weights: kept`, note: 'integers' };
+    return { ...kept(`${source.type} values are no weights: kept`), note: 'integers' };
   }
   if (columns * matrixRows * matrices === 0) {
-    return { ...copy, type: to, content: { kind: 'bytes', bytes: new Uint8Array(0) } };
+    return { ...kept(reason), type: to, content: { kind: 'bytes', bytes: new Uint8Array(0) } };
   }
   const entry = guide?.entries.get(source.name);
   let importance: Importance | undefined;
@@ -165,6 +165,26 @@ async function settle(
     importance: importance !== undefined,
     note: guide !== undefined && importance === undefined ? 'no entry' : undefined,
   };
+}
+
+/**
+ * The bytes of a weight as they are. They pass by an operation all the same, block by block, since llama.cpp loads no NaN
+ * and no Inf, and llama-quantize refuses to copy them.
+ */
+function copyOf(source: GgufTensor, tasks: Task<TensorBytes>[]): GgufOutputTensor['content'] {
+  const { type, shape, name, data } = source;
+  const count = shape.reduce((product, dimension) => product * dimension, 1);
+  if (!isWeightType(type) || count === 0) return { kind: 'copy', ...data };
+  const columns = GGML_TYPES[type].size;
+  const rows = count / columns;
+  const id = tasks.length;
+  tasks.push({
+    id,
+    tensor: name,
+    source: { kind: 'range', ...data },
+    operation: { kind: 'ggml', from: type, to: type, rows, columns, matrixRows: rows },
+  });
+  return { kind: 'task', task: id };
 }
 
 interface Part {
@@ -221,7 +241,7 @@ function placed(group: readonly Outcome[], places: GgufPlaces, file: number): Pl
     fromBytes: tensor.source.data.length,
     toBytes: places.lengths[index]!,
     reason,
-    task: content.kind === 'task' ? content.task : undefined,
+    task: content.kind === 'task' && type !== tensor.source.type ? content.task : undefined,
     importance,
     file,
     offset: places.offsets[index]!,
