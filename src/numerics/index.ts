@@ -3,6 +3,7 @@
 export * from './affine.ts';
 export { FP4_LEVELS, NF4_LEVELS } from './encodings/codebooks.ts';
 export * from './encodings/encoding.ts';
+export { ggmlTypeTable, supportMatrix } from './encodings/ggml-table.ts';
 export { ENCODINGS, type EncodingId, encoding } from './encodings/registry.ts';
 export { encodingTable, policyTable } from './encodings/table.ts';
 export * from './error.ts';

@@ -91,7 +91,8 @@ function weightText(row: Encoding): string {
   return `${row.bits} + scale (${bitsPerWeight(row, { groupSize: 32 })} at 32)`;
 }
 
-function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A Markdown table. */
+export function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
