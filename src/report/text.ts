@@ -5,6 +5,7 @@
  */
 
 import { printable } from '../errors.ts';
+import { formatCount } from './format.ts';
 
 /** The escape sequences that style.ts writes. */
 const ANSI = new RegExp(`${String.fromCharCode(27)}\\[\\d*m`, 'g');
@@ -27,8 +28,14 @@ function characterWidth(character: string): 0 | 1 | 2 {
   return WIDE.test(character) ? 2 : 1;
 }
 
+/** Code units that one column may take: a character of two with marks above it. */
+const LONGEST_SHARE = 16;
+
 /** At most `width` columns: the middle goes, since names of tensors differ at both ends. */
 export function truncateMiddle(text: string, width: number): string {
+  const most = LONGEST_SHARE * Math.max(1, width);
+  // Texts of a hostile file have millions of characters: what lies far from both ends never shows.
+  if (text.length > 2 * most) return truncateMiddle(text.slice(0, most) + text.slice(-most), width);
   if (textWidth(text) <= width) return text;
   if (width <= 1) return width === 1 ? '…' : '';
   const characters = [...text];
@@ -50,6 +57,15 @@ export function truncateMiddle(text: string, width: number): string {
     used = next;
   }
   return `${head}…${tail}`;
+}
+
+/** The first `most` characters of a text, with how many there are where some are left out. */
+export function firstCharacters(text: string, most: number): string {
+  let total = text.length;
+  for (let i = 0; i < text.length; i++) if ((text.charCodeAt(i) & 0xfc00) === 0xdc00) total--;
+  if (total <= most) return text;
+  const shown = [...text.slice(0, 2 * most)].slice(0, most).join('');
+  return `${shown}… (${formatCount(total)} characters)`;
 }
 
 /** Lines of at most `width` columns, broken at blanks; a word that is longer has a line of its own. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { safeName, textWidth, truncateMiddle, wrapText } from '../../src/report/text.ts';
+import { firstCharacters, safeName, textWidth, truncateMiddle, wrapText } from '../../src/report/text.ts';
 
 describe('wrapText', () => {
   test('no line is wider than asked unless it is one word, and no word is lost or moved', () => {
@@ -35,7 +35,20 @@ describe('textWidth', () => {
   });
 });
 
+describe('firstCharacters', () => {
+  test('counts characters, not the halves of a pair, and cuts none in two', () => {
+    expect(firstCharacters('👍👍👍', 3)).toBe('👍👍👍');
+    expect(firstCharacters('👍👍👍', 2)).toBe('👍👍… (3 characters)');
+    expect(firstCharacters('x'.repeat(3_000_000), 4)).toBe('xxxx… (3,000,000 characters)');
+    expect(firstCharacters('any', Number.POSITIVE_INFINITY)).toBe('any');
+  });
+});
+
 describe('truncateMiddle', () => {
+  test('looks at both ends of a text of millions of characters', () => {
+    expect(truncateMiddle(`first${'x'.repeat(30_000_000)}last`, 11)).toBe('first…xlast');
+  });
+
   test('keeps both ends of a name', () => {
     expect(truncateMiddle('encoder.layer.11.attention.query.weight', 20)).toBe('encoder.l…ery.weight');
   });

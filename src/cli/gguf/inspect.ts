@@ -6,7 +6,7 @@ import type { GgufValue } from '../../formats/gguf/gguf.ts';
 import { counted, formatBytes, formatCount, formatShortCount } from '../../report/format.ts';
 import type { FileReport, TensorReport } from '../../report/model-report.ts';
 import { type Column, renderTable } from '../../report/table.ts';
-import { safeName } from '../../report/text.ts';
+import { firstCharacters, safeName } from '../../report/text.ts';
 import type { Context } from '../context.ts';
 import type { InspectFlags } from '../inspect.ts';
 import { shownStatistics, tensorInFull, weightTable } from '../weight-table.ts';
@@ -53,7 +53,12 @@ function fileReport(summary: GgufSummary, tensors: readonly TensorReport[]): Fil
   const { architecture = 'no architecture', fileType, shards } = summary;
   return {
     file: summary.file,
-    description: [architecture, fileType, `GGUF ${summary.version}`, `alignment ${summary.alignment}`]
+    description: [
+      firstCharacters(architecture, SHOWN_CHARACTERS),
+      fileType,
+      `GGUF ${summary.version}`,
+      `alignment ${summary.alignment}`,
+    ]
       .filter((part) => part !== undefined)
       .join(' · '),
     facts: [
@@ -118,9 +123,7 @@ function isList(value: GgufValue | readonly GgufValue[]): value is readonly Gguf
 function scalarText(value: GgufValue, most: number): string {
   if (typeof value === 'number' && !Number.isInteger(value)) return String(Number(value.toPrecision(7)));
   if (typeof value !== 'string') return String(value);
-  const characters = [...value];
-  if (characters.length <= most) return safeName(value);
-  return `${safeName(characters.slice(0, most).join(''))}… (${formatCount(characters.length)} characters)`;
+  return safeName(firstCharacters(value, most));
 }
 
 function facts(summary: GgufSummary, { style }: Context): string {
@@ -142,7 +145,7 @@ function facts(summary: GgufSummary, { style }: Context): string {
     ],
     [
       'model',
-      `${safeName(architecture ?? 'no architecture')}${fileType === undefined ? '' : `, ${fileType}`}`,
+      `${scalarText(architecture ?? 'no architecture', SHOWN_CHARACTERS)}${fileType === undefined ? '' : `, ${fileType}`}`,
     ],
     ...summary.notes.map((note): [string, string] => ['note', safeName(note)]),
   ];
