@@ -159,6 +159,10 @@ export function checkedKernels(kernels: Kernels): Kernels {
       checkConvert(from, to, source, target, count);
       kernels.convert(from, to, source, target, count, options);
     },
+    decodeHalves(source, target) {
+      requireLength('source', source.length, target.length * 2);
+      return kernels.decodeHalves(source, target);
+    },
     quantizeAffine(values, scale, zeroPoint, low, high, rounding, target) {
       requireLength('target', target.length, values.length);
       kernels.quantizeAffine(values, scale, zeroPoint, low, high, rounding, target);

@@ -106,6 +106,9 @@ export interface Kernels {
     options?: { readonly clip?: 'fp16' | undefined; readonly saturate?: boolean | undefined },
   ): void;
 
+  /** f16 codes to f32, as `convert`; returns how many are NaN or Inf, which costs nothing on the way. */
+  decodeHalves(source: Uint8Array, target: Float32Array): number;
+
   /** q = clamp(round(f32(x / scale)) + zeroPoint, low, high) (docs/onnx.md 3.6: true division, zero point added after). */
   quantizeAffine(
     values: Float32Array,

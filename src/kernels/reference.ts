@@ -13,7 +13,7 @@ import type { Kernels } from './kernels.ts';
 import * as affine from './reference/affine.ts';
 import * as blocks from './reference/blocks.ts';
 import { quantizeBnb4 } from './reference/bnb4.ts';
-import { convert } from './reference/convert.ts';
+import { convert, decodeHalves } from './reference/convert.ts';
 import * as layout from './reference/layout.ts';
 import * as reductions from './reference/reductions.ts';
 
@@ -23,6 +23,7 @@ export const reference: Kernels = checkedKernels({
   arena: (byteLength) => bumpArena(new ArrayBuffer(byteLength), 0, byteLength),
   ...reductions,
   convert,
+  decodeHalves,
   ...affine,
   ...blocks,
   quantizeBnb4,

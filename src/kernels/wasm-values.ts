@@ -35,6 +35,7 @@ export type ValueKernels = Pick<
   | 'binCounts'
   | 'errorSums'
   | 'convert'
+  | 'decodeHalves'
   | 'quantizeAffine'
   | 'dequantizeAffine'
   | 'columnRange'
@@ -50,6 +51,7 @@ export function valueKernels(memory: KernelMemory, reference: Kernels): ValueKer
   const quantizeAffine = memory.kernel('quantizeAffine');
   const quantizeAffineColumns = memory.kernel('quantizeAffineColumns');
   const dequantizeAffine = memory.kernel('dequantizeAffine');
+  const decodeHalf = memory.kernel('decodeHalf');
 
   /** Sums first (16 f64), then the small results, all in WORK. */
   const SUMS = WORK;
@@ -153,6 +155,19 @@ export function valueKernels(memory: KernelMemory, reference: Kernels): ValueKer
     },
 
     convert: converter(memory, reference),
+
+    decodeHalves(source, target) {
+      const whole = target.length - (target.length % 16);
+      const step = memory.isResident(source, target) ? whole : CHUNK;
+      let nonFinite = 0;
+      for (let start = 0; start < whole; start += step) {
+        const count = Math.min(step, whole - start);
+        const from = memory.input(source, start * 2, count * 2);
+        nonFinite += decodeHalf(from, count, memory.output(target, start, count));
+        memory.deliver();
+      }
+      return nonFinite + reference.decodeHalves(source.subarray(whole * 2), target.subarray(whole));
+    },
 
     quantizeAffine(values, scale, zeroPoint, low, high, rounding, target) {
       if (![zeroPoint, low, high].every(isSmall)) {

@@ -268,6 +268,40 @@ describe.skipIf(created === undefined)(`wasm kernels equal the reference (skips 
     }
   });
 
+  test('halves decode as convert has it, and those that are NaN or Inf are counted', () => {
+    const normal = fc.constantFrom<Style>('normal', 'hostile', 'tiny');
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 200 }),
+        normal,
+        seed,
+        skew,
+        fc.boolean(),
+        (n, style, s, offset, raw) => {
+          expectEqual((kernels, bench) => {
+            const codes = new Uint8Array(n * 2);
+            reference.convert('f32', 'f16', bytesOf(bench.floats(n, style, s)), codes, n);
+            const source = bench.codes(n * 2, s);
+            if (!raw) source.set(codes);
+            const target = bench.floats(n, 'zeros', s);
+            const count = kernels.decodeHalves(source, target);
+            const values = new Float32Array(n);
+            reference.convert('f16', 'f32', source, bytesOf(values), n);
+            expect(Buffer.compare(bytesOf(target), bytesOf(values))).toBe(0);
+            expect(count).toBe(values.filter((value) => !Number.isFinite(value)).length);
+            return count;
+          }, offset);
+        },
+      ),
+      { numRuns: 300 },
+    );
+    const many = 200_003;
+    const codes = bytesOf(Uint16Array.from({ length: many }, (_, i) => i * 7));
+    const [actual, expected] = [new Float32Array(many), new Float32Array(many)];
+    expect(wasm.decodeHalves(codes, actual)).toBe(reference.decodeHalves(codes, expected));
+    expect(Buffer.compare(bytesOf(actual), bytesOf(expected))).toBe(0);
+  });
+
   test('affine codes agree for every rounding, width and sign of scale', () => {
     const types = fc.constantFrom(
       { low: -128, high: 127, size: 1 },

@@ -81,8 +81,7 @@ async function convertRows(
     const output = target.subarray(0, height * targetRow);
     await context.read(row * sourceRow, input);
     if (isBlockType(from)) assertScales(from, input, row * columns, 'the weight');
-    decode(kernels, from, input, part);
-    const found = kernels.range(part).nonFinite;
+    const found = decode(kernels, from, input, part) ?? kernels.range(part).nonFinite;
     if (found > 0 && (context.nonFinite === 'error' || isBlockType(to))) {
       throw notFinite(found, part, row * columns);
     }
@@ -131,10 +130,16 @@ async function copyRows(
   return { count, nonFinite: 0, sums };
 }
 
-function decode(kernels: Kernels, type: GgmlType, source: Uint8Array, target: Float32Array): void {
+/** Returns how many values are NaN or Inf, where decoding tells. */
+function decode(
+  kernels: Kernels,
+  type: GgmlType,
+  source: Uint8Array,
+  target: Float32Array,
+): number | undefined {
+  if (type === 'f16') return kernels.decodeHalves(source, target);
   if (isBlockType(type)) kernels.dequantizeBlocks(type, source, target);
-  else if (type === 'f16' || type === 'bf16')
-    kernels.convert(type, 'f32', source, bytesOf(target), target.length);
+  else if (type === 'bf16') kernels.convert(type, 'f32', source, bytesOf(target), target.length);
   else if (type !== 'f32') throw unsupported(type);
   else if (source.byteOffset !== target.byteOffset || source.buffer !== target.buffer)
     bytesOf(target).set(source);

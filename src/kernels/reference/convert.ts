@@ -163,6 +163,18 @@ export function convert(
   }
 }
 
+/** See `Kernels.decodeHalves`. */
+export function decodeHalves(source: Uint8Array, target: Float32Array): number {
+  convert('f16', 'f32', source, bytesOf(target), target.length);
+  let nonFinite = 0;
+  for (const value of target) if (!Number.isFinite(value)) nonFinite++;
+  return nonFinite;
+}
+
+function bytesOf({ buffer, byteOffset, byteLength: length }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
+}
+
 function unsupported(dtype: DType): WhittleError {
   return new WhittleError('E_UNSUPPORTED', `cannot convert elements of type ${dtype}`, {
     expected: 'a floating-point type',

@@ -9,17 +9,9 @@
  * Source: ggml 0.25.1, ggml-quants.c (MIT), restated.
  */
 
+import { loadHalf, storeHalf } from '../blocks.ts';
 import { type AsymmetricSteps, nearestInteger, searchAsymmetric, searchPositive } from '../searches.ts';
-import {
-  importanceWeights,
-  largestOf,
-  loadHalf,
-  packPairs,
-  pairOf,
-  recode,
-  type SuperBlock,
-  storeHalf,
-} from './super-block.ts';
+import { importanceWeights, largestOf, packPairs, pairOf, recode, type SuperBlock } from './super-block.ts';
 
 const f = Math.fround;
 const N = 16;

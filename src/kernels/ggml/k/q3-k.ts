@@ -11,17 +11,9 @@
  * ggml-quants.c (MIT), restated.
  */
 
+import { loadHalf, storeHalf } from '../blocks.ts';
 import { GROUP_EPSILON, nearestInteger, searchSymmetric } from '../searches.ts';
-import {
-  extremeOf,
-  importanceWeights,
-  loadHalf,
-  packPairs,
-  pairOf,
-  recode,
-  type SuperBlock,
-  storeHalf,
-} from './super-block.ts';
+import { extremeOf, importanceWeights, packPairs, pairOf, recode, type SuperBlock } from './super-block.ts';
 
 const f = Math.fround;
 const N = 16;

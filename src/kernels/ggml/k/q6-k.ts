@@ -9,8 +9,9 @@
  * Source: ggml 0.25.1, ggml-quants.c (MIT), restated.
  */
 
+import { loadHalf, storeHalf } from '../blocks.ts';
 import { GROUP_EPSILON, nearestInteger, searchSymmetric } from '../searches.ts';
-import { extremeOf, loadHalf, packPairs, pairOf, recode, type SuperBlock, storeHalf } from './super-block.ts';
+import { extremeOf, packPairs, pairOf, recode, type SuperBlock } from './super-block.ts';
 
 const f = Math.fround;
 const N = 16;

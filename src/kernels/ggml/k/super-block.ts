@@ -6,7 +6,7 @@
  * Source: ggml 0.25.1, ggml-quants.c (MIT), restated; docs/encodings.md has the layouts.
  */
 
-import { f16BitsToF32, f32ToF16Bits } from '../../../core/floats.ts';
+import { sumOfSquares } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
 import { nearestInteger } from '../searches.ts';
 
@@ -47,24 +47,6 @@ export function superBlockCodec({ bytes, encode, decode }: SuperBlock): BlockCod
       }
     },
   };
-}
-
-/** Stores `value` as a half at `at`, little-endian; returns the half's value. */
-export function storeHalf(block: Uint8Array, at: number, value: number): number {
-  const bits = f32ToF16Bits(value);
-  block[at] = bits & 255;
-  block[at + 1] = bits >> 8;
-  return f16BitsToF32(bits);
-}
-
-export function loadHalf(block: Uint8Array, at: number): number {
-  return f16BitsToF32(block[at]! | (block[at + 1]! << 8));
-}
-
-function sumOfSquares(x: Float32Array, from: number, n: number): number {
-  let sum = 0;
-  for (let i = from; i < from + n; i++) sum = f(sum + f(x[i]! * x[i]!));
-  return sum;
 }
 
 /** Fills `weights` (256) from the importance, and `totals` with their sums by sub-block of `n` values; σ² = factor · Σx² / 256. */

@@ -5,7 +5,7 @@
  * point's component, with its sign, in this order.
  */
 
-import { f16BitsToF32 } from '../../../core/floats.ts';
+import { loadHalf, sumOfSquares } from '../blocks.ts';
 import { codebookValues } from '../codebooks/codebook.ts';
 import type { BlockCodec } from '../codec.ts';
 import { BLOCK, FORMS, type LatticeType, neighboursOfType } from './forms.ts';
@@ -48,9 +48,7 @@ function encoder(type: LatticeType): BlockCodec['quantize'] {
       const block = values.subarray(from, from + BLOCK);
       const column = from % rowLength;
       const weights = importance?.subarray(column, column + BLOCK);
-      let squares = 0;
-      for (const value of block) squares = f(squares + f(value * value));
-      const spread = f(f(form.spread * squares) / BLOCK);
+      const spread = f(f(form.spread * sumOfSquares(block, 0, BLOCK)) / BLOCK);
       for (let sub = 0; sub < subBlocks; sub++) {
         const { filled, scale, words, signs } = search(block, weights, subBlock * sub, spread);
         found.scales[sub] = filled ? scale : -1;
@@ -71,7 +69,7 @@ function decoder(type: LatticeType): BlockCodec['dequantize'] {
     grid ??= codebookValues(book);
     for (let from = 0, to = 0; from < source.length; from += layout.bytes, to += BLOCK) {
       const block = source.subarray(from, from + layout.bytes);
-      const d = f16BitsToF32(block[0]! | (block[1]! << 8));
+      const d = loadHalf(block, 0);
       for (let i = 0; i < BLOCK; i++) {
         const scale = SUB_SCALE[type](d, layout.readScale(block, Math.floor(i / subBlock)));
         const point = layout.readPoint(block, Math.floor(i / dimensions));

@@ -3,7 +3,7 @@
  * sub-block's scale an odd multiple of it (in 4 bits), and points and signs go to their places. Definition and kernels share it.
  */
 
-import { f32ToF16Bits } from '../../../core/floats.ts';
+import { storeHalf } from '../blocks.ts';
 import { BLOCK, FORMS, type LatticeType } from './forms.ts';
 import { LAYOUTS } from './layouts.ts';
 import { levelOf } from './rounding.ts';
@@ -45,9 +45,7 @@ export function blockWriter(type: LatticeType): (out: Uint8Array, found: FoundBl
       return;
     }
     const d = f(most / 31);
-    const half = f32ToF16Bits(f(d * correction));
-    out[0] = half & 255;
-    out[1] = half >> 8;
+    storeHalf(out, 0, f(d * correction));
     const inverse = f(1 / d);
     for (let sub = 0; sub < subBlocks; sub++) {
       layout.writeScale(out, sub, levelOf(Math.max(0, scales[sub]!), inverse, 15));

@@ -14,8 +14,9 @@
  * is a multiple of ½ whose spacing is not below that of half the gap), so the rule is x ≥ middle.
  */
 
+import { loadHalf, storeHalf, sumOfSquares } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
-import { BLOCK, loadHalf, storeHalf, sumOfSquares, weigh } from './layout.ts';
+import { BLOCK, weigh } from './layout.ts';
 
 const { fround } = Math;
 

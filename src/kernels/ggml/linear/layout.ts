@@ -1,5 +1,5 @@
 /**
- * What the block types of this family share: how halves and codes are stored.
+ * What the block types of this family share: how codes are stored, and the weights of their values.
  *
  * Codes of 32 values: byte j of 16 holds value j in its low nibble and value j + 16 in its high nibble. The fifth bits of
  * q5_0 and q5_1 stand before them, bit j of a little-endian u32 for value j.
@@ -7,24 +7,8 @@
  * Source: the data sheet in docs/encodings.md; ggml's ggml-common.h states the same structures.
  */
 
-import { f16BitsToF32, f32ToF16Bits } from '../../../core/floats.ts';
-
 /** Values of a block, and of a sub-block of iq4_xs. */
 export const BLOCK = 32;
-
-/**
- * Stores `value` as a little-endian half. All values of a codec's input are finite, so a NaN came from an invalid operation;
- * x86 gives such a NaN a sign, JavaScript and WebAssembly leave it open.
- */
-export function storeHalf(target: Uint8Array, at: number, value: number): void {
-  const bits = Number.isNaN(value) ? 0xfe00 : f32ToF16Bits(value);
-  target[at] = bits & 0xff;
-  target[at + 1] = bits >> 8;
-}
-
-export function loadHalf(source: Uint8Array, at: number): number {
-  return f16BitsToF32(source[at]! | (source[at + 1]! << 8));
-}
 
 /** 32 codes, with their fifth bits before the nibbles if `high`. */
 export function storeCodes(target: Uint8Array, at: number, codes: Uint8Array, high: boolean): void {
@@ -45,14 +29,6 @@ export function loadCodes(source: Uint8Array, at: number, codes: Uint8Array, hig
   }
   if (!high) return;
   for (let j = 0; j < BLOCK; j++) codes[j]! |= ((source[at + (j >> 3)]! >> (j & 7)) & 1) << 4;
-}
-
-/** Σ x², in order. */
-export function sumOfSquares(values: Float32Array, start: number, count: number): number {
-  const { fround } = Math;
-  let sum = 0;
-  for (let j = start; j < start + count; j++) sum = fround(sum + fround(values[j]! * values[j]!));
-  return sum;
 }
 
 /** weight = importance · sqrt(σ² + x²), the weighting of ggml's encoders. Fills `weights` from `at` of both arrays on. */

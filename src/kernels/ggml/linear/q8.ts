@@ -3,8 +3,9 @@
  * rounded to a half. Importance is ignored.
  */
 
+import { loadHalf, storeHalf } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
-import { BLOCK, loadHalf, storeHalf } from './layout.ts';
+import { BLOCK } from './layout.ts';
 
 const { fround } = Math;
 const BYTES = 2 + BLOCK;

@@ -15,9 +15,10 @@
  * which x86 converts to −2^31, whose low byte is 0.
  */
 
+import { loadHalf, storeHalf, sumOfSquares } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
 import { searchAsymmetric, searchSymmetric } from '../searches.ts';
-import { BLOCK, loadCodes, loadHalf, storeCodes, storeHalf, sumOfSquares, weigh } from './layout.ts';
+import { BLOCK, loadCodes, storeCodes, weigh } from './layout.ts';
 
 const { fround } = Math;
 

@@ -13,9 +13,9 @@
  */
 
 import { floorLog2 } from '../../../core/floats.ts';
+import { largestMagnitude } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
 import { floorOfRoundedLog2 } from './binary-logarithm.ts';
-import { largestMagnitude } from './halves.ts';
 
 const { fround } = Math;
 

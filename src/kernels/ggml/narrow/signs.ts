@@ -10,8 +10,8 @@
  * Source: docs/encodings.md, "ggml block types".
  */
 
+import { largestMagnitude, loadHalf, storeHalf } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
-import { largestMagnitude, loadHalf, storeHalf } from './halves.ts';
 
 const { fround } = Math;
 const BYTES = 18;

@@ -14,8 +14,8 @@
  * Source: docs/encodings.md, "ggml block types"; Ma et al. 2024, "The Era of 1-bit LLMs" for the weights.
  */
 
+import { largestMagnitude, loadHalf, storeHalf } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
-import { largestMagnitude, loadHalf, storeHalf } from './halves.ts';
 
 const { fround } = Math;
 const SIZE = 256;

@@ -7,6 +7,7 @@
  * Source: docs/encodings.md, "ggml block types"; `iq1_find_best_neighbour2` of ggml 0.25.1 (MIT), restated.
  */
 
+import { sumOfSquares } from '../blocks.ts';
 import { IQ1_S } from '../codebooks/iq1-s.ts';
 import { type Neighbours, neighboursOf } from '../codebooks/neighbours.ts';
 
@@ -100,9 +101,7 @@ export function blockWeights(
   importanceAt: number,
   weights: Float32Array,
 ): void {
-  let squares = 0;
-  for (const value of x) squares = fround(squares + fround(value * value));
-  const sigma2 = fround(fround(2 * squares) / 256);
+  const sigma2 = fround(fround(2 * sumOfSquares(x, 0, x.length)) / 256);
   for (let i = 0; i < x.length; i++) {
     const square = fround(x[i]! * x[i]!);
     weights[i] =

@@ -15,8 +15,8 @@
  */
 
 import { f16BitsToF32 } from '../../../core/floats.ts';
+import { storeHalf } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
-import { storeHalf } from '../narrow/halves.ts';
 import { nearestInteger } from '../searches.ts';
 import {
   addProducts,

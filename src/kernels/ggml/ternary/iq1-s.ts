@@ -15,8 +15,8 @@
  * Source: `quantize_row_iq1_s_impl` of ggml 0.25.1 (MIT), restated.
  */
 
+import { loadHalf, storeHalf } from '../blocks.ts';
 import type { BlockCodec } from '../codec.ts';
-import { loadHalf, storeHalf } from '../narrow/halves.ts';
 import { nearestInteger } from '../searches.ts';
 import {
   addProducts,
