@@ -69,6 +69,20 @@ describe('quantize', () => {
     });
   });
 
+  test('a file of rules is read up to a limit, however many rules there are', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeSmallGguf(folder);
+      const rules = join(folder, 'rules.txt');
+      await writeFile(rules, 'a=f16 '.repeat(150_000));
+      await ok('quantize', file, '--to', 'q4_0', '--dry-run', '--tensor-type-file', rules);
+      await writeFile(rules, 'a=f16 '.repeat(200_000));
+      const { code, stderr } = await run([
+        ...['quantize', file, '--to', 'q4_0', '--tensor-type-file', rules],
+      ]);
+      expect([code, stderr.slice(0, 7)]).toEqual([3, 'E_LIMIT']);
+    });
+  });
+
   test('options of llama-quantize change what they say', async () => {
     await withFolder(async (folder) => {
       const file = await writeSmallGguf(folder);

@@ -1,6 +1,6 @@
 /** The flags of a GGUF quantization, under the names of llama-quantize, as options of the library; and its positional form. */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { QuantizeGgufOptions } from '../../compress/gguf/options.ts';
 import { WhittleError } from '../../errors.ts';
 import { diskError } from '../../io/disk.ts';
@@ -66,14 +66,26 @@ async function tensorTypesOf({
   ].sort((a, b) => a.place - b.place);
   const rules: TensorTypeRule[] = [];
   for (const { word, isFile } of typed) {
-    if (isFile) rules.push(...parseTensorTypeFile(await readText(word), word));
-    else rules.push(parseTensorType(word));
+    if (!isFile) rules.push(parseTensorType(word));
+    else for (const rule of parseTensorTypeFile(await readText(word), word)) rules.push(rule);
   }
   return rules;
 }
 
+/** A rule for every tensor of the largest models takes a fifth of it; each rule is compiled and tried on every name. */
+const LONGEST_RULES = 1 << 20;
+
 async function readText(path: string): Promise<string> {
   try {
+    const { size } = await stat(path);
+    if (size > LONGEST_RULES) {
+      throw new WhittleError('E_LIMIT', 'the file of --tensor-type-file is too large', {
+        file: path,
+        expected: `at most ${LONGEST_RULES} bytes`,
+        found: `${size} bytes`,
+        hint: 'One pattern can stand for many tensors: blk\\.[0-9]+\\.ffn_.*_exps=iq4_xs.',
+      });
+    }
     return await readFile(path, 'utf8');
   } catch (error) {
     throw diskError(error, 'read the file of --tensor-type-file', { file: path });

@@ -39,7 +39,7 @@ export async function readFacts(
 
   let layers = integer('block_count');
   if (layers === undefined) {
-    layers = Math.max(-1, ...model.tensors.map(({ name }) => layerOf(name) ?? -1)) + 1;
+    layers = model.tensors.reduce((most, { name }) => Math.max(most, (layerOf(name) ?? -1) + 1), 0);
     notes.push(
       architecture === undefined
         ? `The file names no architecture: the mix goes by ${layers} layers, as counted in the names of the weights.`

@@ -23,7 +23,7 @@ export interface LayerNumbers {
 /** Numbers after pruning. `pruned` in any order. */
 export function renumberLayers(names: readonly string[], pruned: readonly number[]): LayerNumbers {
   const gone = new Set(pruned);
-  const first = Math.min(...gone);
+  const first = pruned.reduce((least, layer) => Math.min(least, layer), Number.POSITIVE_INFINITY);
   const present = new Set<number>();
   for (const name of names) {
     const layer = layerIn(name);

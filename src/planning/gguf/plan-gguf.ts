@@ -250,7 +250,8 @@ function placed(group: readonly Outcome[], places: GgufPlaces, file: number): Pl
 
 function pruningNotes(prune: readonly number[], layers: LayerNumbers | undefined): string[] {
   if (layers === undefined) return [];
-  const absent = prune.filter((layer) => !layers.pruned.includes(layer));
+  const pruned = new Set(layers.pruned);
+  const absent = prune.filter((layer) => !pruned.has(layer));
   const left = `${layers.count} layers are left; the types follow the places that the layers had before.`;
   return absent.length === 0 ? [left] : [left, `There are no layers ${absent.join(', ')} to prune.`];
 }

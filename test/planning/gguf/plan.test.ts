@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createRandom } from '../../../src/core/random.ts';
-import type { GgufModel } from '../../../src/formats/gguf/gguf.ts';
+import type { GgufModel, GgufTensor } from '../../../src/formats/gguf/gguf.ts';
 import { openGguf } from '../../../src/formats/gguf/open.ts';
 import { memorySource } from '../../../src/io/memory-source.ts';
+import { readFacts } from '../../../src/planning/gguf/facts.ts';
 import type { GgufQuantizeOptions } from '../../../src/planning/gguf/options.ts';
 import { planGguf } from '../../../src/planning/gguf/plan-gguf.ts';
 import { type BuildEntry, type BuildTensor, buildGguf } from '../../formats/gguf/build-gguf.ts';
@@ -197,6 +198,15 @@ describe('where llama-quantize stops or writes what cannot be read', () => {
     expect(types.get('blk.0.attn_q.weight')).toBe(type);
     expect(types.get('output.weight')).toBe('q6_K');
     expect(types.get('blk.0.ffn_down.weight')).toBe(to === 'MXFP4' ? 'mxfp4' : 'iq4_nl');
+  });
+
+  test('layers are counted in the names of any number of tensors, and any number is pruned', async () => {
+    const model = await open([], [matrix('blk.6.attn_q.weight', 32, 2)]);
+    const tensors = Array<GgufTensor>(300_000).fill(model.tensors[0]!);
+    const { facts } = await readFacts({ ...model, tensors }, [], false);
+    expect(facts.layers).toBe(7);
+    const layers = Array.from({ length: 300_000 }, (_, i) => i);
+    expect((await plan(model, { to: 'Q4_0', pruneLayers: layers })).tensors).toHaveLength(0);
   });
 
   test('tensors of integers stay as they are', async () => {
