@@ -1,6 +1,6 @@
 /**
- * Every TypeScript snippet of README.md and docs/ is complete: it passes the compiler against the public types, and it
- * runs as it stands beside the files model.onnx and model.gguf. The public types are complete too: what a signature names is exported.
+ * Every TypeScript snippet of README.md and docs/ is complete: it passes the compiler against the public types, and (but for
+ * those marked `ts page`) it runs as it stands beside the files model.onnx and model.gguf. The public types are complete too: what a signature names is exported.
  */
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -21,15 +21,19 @@ const ENTRIES: Readonly<Record<string, string>> = {
   'whittle/report': `${root}src/report/index.ts`,
 };
 const AsyncFunction = (async () => undefined).constructor;
-const IMPORT = /^import \{([^}]*)\} from '(whittle[^']*)';$/gm;
+const IMPORT = /^import \{([^}]*)\} from '((?:whittle|node:)[^']*)';.*$/gm;
 
 const snippets = ['README.md', ...readdirSync(`${root}docs`).map((name) => `docs/${name}`)].flatMap((file) =>
   [
-    ...readFileSync(root + file, 'utf8').matchAll(/^```(?:ts|js|typescript|javascript)\n([\s\S]*?)^```$/gm),
+    ...readFileSync(root + file, 'utf8').matchAll(
+      /^```(?:ts|js|typescript|javascript)( page)?\n([\s\S]*?)^```$/gm,
+    ),
   ].map((match, index) => ({
     name: `${file} ${index + 1}`,
     path: `${root}snippet-${file.replace(/\W/g, '-')}-${index}.ts`,
-    code: match[1] ?? '',
+    code: match[2] ?? '',
+    /** Of a page: it needs a document, or a worker. */
+    runs: match[1] === undefined,
   })),
 );
 
@@ -66,14 +70,14 @@ test('there are snippets of tensors, encodings and models', () => {
   expect(snippets.length).toBeGreaterThanOrEqual(9);
 });
 
-describe.each(snippets)('$name', ({ path, code }) => {
+describe.each(snippets)('$name', ({ path, code, runs }) => {
   test('passes the compiler', () => {
     const file = program.getSourceFile(path);
     const found = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)];
     expect(found.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))).toEqual([]);
   });
 
-  test('runs and prints', async () => {
+  test.runIf(runs)('runs and prints', async () => {
     const names: string[] = [];
     const values: unknown[] = [];
     for (const [, list = '', entry = ''] of code.matchAll(IMPORT)) {
