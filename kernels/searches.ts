@@ -352,6 +352,20 @@ function symmetricSums(
   v128.store(frame, b1, RESULT + 48);
 }
 
+// Functions of their own: the loop of the search keeps too much in registers for them to be inlined.
+function sumsFree(frame: usize, end: usize, i0: v128, i1: v128, levels: f32): void {
+  symmetricSums(frame, end, i0, i1, levels, false, false);
+}
+function sumsHigh(frame: usize, end: usize, i0: v128, i1: v128, levels: f32): void {
+  symmetricSums(frame, end, i0, i1, levels, false, true);
+}
+function sumsLow(frame: usize, end: usize, i0: v128, i1: v128, levels: f32): void {
+  symmetricSums(frame, end, i0, i1, levels, true, false);
+}
+function sumsBoth(frame: usize, end: usize, i0: v128, i1: v128, levels: f32): void {
+  symmetricSums(frame, end, i0, i1, levels, true, true);
+}
+
 /** Where Σ may be improved: B > 0 and A·A > best·B. */
 // @ts-ignore: decorator
 @inline
@@ -406,8 +420,8 @@ export function symmetric(frame: usize, n: i32, levels: f32): void {
   const highClamp = !i32x4.all_true(free);
   let chosen0 = f32x4.div(f32x4.splat(-levels), m0);
   let chosen1 = f32x4.div(f32x4.splat(-levels), m1);
-  if (highClamp) symmetricSums(frame, end, chosen0, chosen1, levels, false, true);
-  else symmetricSums(frame, end, chosen0, chosen1, levels, false, false);
+  if (highClamp) sumsHigh(frame, end, chosen0, chosen1, levels);
+  else sumsFree(frame, end, chosen0, chosen1, levels);
   let a0 = v128.load(frame, RESULT);
   let a1 = v128.load(frame, RESULT + 16);
   let b0 = v128.load(frame, RESULT + 32);
@@ -423,10 +437,10 @@ export function symmetric(frame: usize, n: i32, levels: f32): void {
     const inverse1 = f32x4.div(numerator, m1);
     // |s·x| ≤ levels + 0.1·k but for two roundings: below k = 5 no code is under −levels, below k = −5 none is above levels − 1.
     if (k > 4) {
-      if (highClamp) symmetricSums(frame, end, inverse0, inverse1, levels, true, true);
-      else symmetricSums(frame, end, inverse0, inverse1, levels, true, false);
-    } else if (k < -5 || !highClamp) symmetricSums(frame, end, inverse0, inverse1, levels, false, false);
-    else symmetricSums(frame, end, inverse0, inverse1, levels, false, true);
+      if (highClamp) sumsBoth(frame, end, inverse0, inverse1, levels);
+      else sumsLow(frame, end, inverse0, inverse1, levels);
+    } else if (k < -5 || !highClamp) sumsFree(frame, end, inverse0, inverse1, levels);
+    else sumsHigh(frame, end, inverse0, inverse1, levels);
     a0 = v128.load(frame, RESULT);
     a1 = v128.load(frame, RESULT + 16);
     b0 = v128.load(frame, RESULT + 32);
