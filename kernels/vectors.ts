@@ -64,3 +64,17 @@ export function allFinite(x: v128): bool {
 export function finiteMask(x: v128): v128 {
   return f32x4.eq(f32x4.sub(x, x), f32x4.splat(0));
 }
+
+/** Four values of each of four runs, to four vectors at `target` with a run in each lane. */
+// @ts-ignore: decorator
+@inline
+export function storeTransposed(a: v128, b: v128, c: v128, d: v128, target: usize): void {
+  const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
+  const cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
+  v128.store(target, v128.shuffle<i64>(ab, cd, 0, 2));
+  v128.store(target, v128.shuffle<i64>(ab, cd, 1, 3), 16);
+  const AB = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
+  const CD = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
+  v128.store(target, v128.shuffle<i64>(AB, CD, 0, 2), 32);
+  v128.store(target, v128.shuffle<i64>(AB, CD, 1, 3), 48);
+}

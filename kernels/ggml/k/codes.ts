@@ -3,17 +3,12 @@
  * the bits of v + 1.5 · 2^23 as in ggml, so any v gives what it gives there; clamping to bytes is done by saturation.
  */
 
-// @ts-ignore: decorator
-@inline
-function rounded(v: v128, shift: i32): v128 {
-  const bits = v128.and(f32x4.add(v, f32x4.splat(12582912)), i32x4.splat(0x7fffff));
-  return i32x4.sub(bits, i32x4.splat(0x400000 - shift));
-}
+import { nearestInteger, nearestLanes } from '../../block-scales';
 
 // @ts-ignore: decorator
 @inline
 function quotient(x: usize, d: v128, m: v128, shift: i32): v128 {
-  return rounded(f32x4.div(f32x4.add(v128.load(x), m), d), shift);
+  return i32x4.add(nearestLanes(f32x4.div(f32x4.add(v128.load(x), m), d)), i32x4.splat(shift));
 }
 
 /** clamp(rint((x + m) / d) + shift, 0, top) of `n` (16 or 32) values. */
@@ -43,7 +38,7 @@ export function searchedCodes(
     let code = 0;
     if (inverse != 0) {
       const v = inverse * (load<f32>(x + (<usize>i << 2)) - base);
-      code = max(0, min(top, (reinterpret<i32>(v + <f32>12582912) & 0x7fffff) - 0x400000 + shift));
+      code = max(0, min(top, nearestInteger(v) + shift));
     }
     store<u8>(codes + i, code);
   }

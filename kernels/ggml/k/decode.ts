@@ -3,7 +3,7 @@
  * Sixteen codes at a time become bytes, then f32.
  */
 
-import { fromHalf } from './halves';
+import { loadHalf } from '../../block-scales';
 
 /** y = step · (code + shift) − low for sixteen bytes. */
 // @ts-ignore: decorator
@@ -42,8 +42,8 @@ function nibbles(from: usize, high: i32): v128 {
 }
 
 export function decode2(block: usize, y: usize): void {
-  const d = fromHalf(load<u16>(block, 80));
-  const dMin = fromHalf(load<u16>(block, 82));
+  const d = loadHalf(block + 80);
+  const dMin = loadHalf(block + 82);
   const none = f32x4.splat(0);
   for (let j: usize = 0; j < 16; j++, y += 64) {
     const packed = <i32>load<u8>(block + j);
@@ -55,7 +55,7 @@ export function decode2(block: usize, y: usize): void {
 }
 
 export function decode3(block: usize, y: usize): void {
-  const d = fromHalf(load<u16>(block, 108));
+  const d = loadHalf(block + 108);
   for (let j: usize = 0; j < 16; j++, y += 64) {
     const nibble = (<i32>load<u8>(block + 96 + (j & 7)) >> (j < 8 ? 0 : 4)) & 15;
     const top = (<i32>load<u8>(block + 104 + (j & 3)) >> (2 * (<i32>j >> 2))) & 3;
@@ -69,8 +69,8 @@ export function decode3(block: usize, y: usize): void {
 // @ts-ignore: decorator
 @inline
 function decode45(block: usize, y: usize, five: bool): void {
-  const d = fromHalf(load<u16>(block));
-  const dMin = fromHalf(load<u16>(block, 2));
+  const d = loadHalf(block);
+  const dMin = loadHalf(block + 2);
   const scales = block + 4;
   for (let j: usize = 0; j < 8; j++, y += 128) {
     let scale: i32;
@@ -105,7 +105,7 @@ export function decode5(block: usize, y: usize): void {
 }
 
 export function decode6(block: usize, y: usize): void {
-  const d = fromHalf(load<u16>(block, 208));
+  const d = loadHalf(block + 208);
   for (let j: usize = 0; j < 16; j++, y += 64) {
     const step = f32x4.splat(d * <f32>load<i8>(block + j, 192));
     const half = j >> 3;

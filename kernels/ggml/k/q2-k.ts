@@ -12,7 +12,7 @@ import {
   WEIGHTS,
 } from './batches';
 import { packPairs, recode, searchedCodes } from './codes';
-import { nearestInteger, storeHalf } from './halves';
+import { nearestInteger, storeHalf } from '../../block-scales';
 import { positive } from './positive';
 import { importanceWeights, variances } from './weights';
 

@@ -3,7 +3,7 @@
 import { FRAME_BYTES, INVERSE, L, OFFSET, SCALE, symmetric, toLanes, W, X } from '../../searches';
 import { CODES, foundInverse, keepFound, toLane, VARIANCES, WEIGHTS } from './batches';
 import { packBit, packPairs, recode, searchedCodes } from './codes';
-import { nearestInteger, storeHalf } from './halves';
+import { nearestInteger, storeHalf } from '../../block-scales';
 import { refine, refinedCodes } from './sweeps';
 import { importanceWeights, variances } from './weights';
 

@@ -3,7 +3,7 @@
 import { FRAME_BYTES, SCALE, symmetric, toLanes, W, X } from '../../searches';
 import { CODES, foundInverse, keepFound } from './batches';
 import { packHighPairs, packNibbles, recode, searchedCodes } from './codes';
-import { nearestInteger, storeHalf } from './halves';
+import { nearestInteger, storeHalf } from '../../block-scales';
 
 const FRAME: usize = memory.data(FRAME_BYTES, 16);
 /** Sixteen scales. */

@@ -8,6 +8,8 @@
  * Planes of a super-block: element i of sub-block j at 64·i + 4·j.
  */
 
+import { nearestLanes } from '../../block-scales';
+
 /** x; for the present codes l: w·x·l and w·l·l with w = x²; l. */
 const VALUES: usize = memory.data(4 * 1024 + 3 * 64, 16);
 // @ts-ignore: decorator
@@ -33,9 +35,7 @@ const LARGEST: usize = 4224;
 // @ts-ignore: decorator
 @inline
 function nearestCode(v: v128): v128 {
-  const bits = v128.and(f32x4.add(v, f32x4.splat(12582912)), i32x4.splat(0x7fffff));
-  const code = i32x4.sub(bits, i32x4.splat(0x400000));
-  const clamped = i32x4.max_s(i32x4.splat(-4), i32x4.min_s(i32x4.splat(3), code));
+  const clamped = i32x4.max_s(i32x4.splat(-4), i32x4.min_s(i32x4.splat(3), nearestLanes(v)));
   return f32x4.convert_i32x4_s(clamped);
 }
 

@@ -3,17 +3,7 @@
  * holds the points' components as f32. Layouts: src/kernels/ggml/lattice/layouts.ts.
  */
 
-// @ts-ignore: decorator
-@inline
-function half(at: usize): f32 {
-  const h = <u32>load<u16>(at);
-  const magnitude = (h & 0x7fff) << 13;
-  // A power of two moves the exponent, and makes subnormals normal.
-  const value = reinterpret<f32>(magnitude) * reinterpret<f32>(0x77800000);
-  const finite = (h & 0x7c00) != 0x7c00;
-  const bits = finite ? reinterpret<u32>(value) : magnitude | 0x7f800000;
-  return reinterpret<f32>(bits | ((h & 0x8000) << 16));
-}
+import { loadHalf } from '../../block-scales';
 
 /** Seven signs and the one that makes their number even. */
 // @ts-ignore: decorator
@@ -48,7 +38,7 @@ function quarter(d: f32, level: u32): f32 {
 
 export function decode_iq2_xxs(source: usize, blocks: i32, target: usize, grid: usize): void {
   for (; blocks > 0; blocks--, source += 66) {
-    const d = half(source);
+    const d = loadHalf(source);
     for (let sub: usize = 0; sub < 8; sub++) {
       const points = source + 2 + (sub << 3);
       const word = load<u32>(points, 4);
@@ -63,7 +53,7 @@ export function decode_iq2_xxs(source: usize, blocks: i32, target: usize, grid: 
 
 export function decode_iq2_xs(source: usize, blocks: i32, target: usize, grid: usize): void {
   for (; blocks > 0; blocks--, source += 74) {
-    const d = half(source);
+    const d = loadHalf(source);
     for (let e: usize = 0; e < 32; e++, target += 32) {
       const level = (<u32>load<u8>(source + 66 + (e >> 2)) >>> (<u32>(e & 2) << 1)) & 15;
       const word = <u32>load<u16>(source + 2 + (e << 1));
@@ -75,7 +65,7 @@ export function decode_iq2_xs(source: usize, blocks: i32, target: usize, grid: u
 
 export function decode_iq2_s(source: usize, blocks: i32, target: usize, grid: usize): void {
   for (; blocks > 0; blocks--, source += 82) {
-    const d = half(source);
+    const d = loadHalf(source);
     for (let e: usize = 0; e < 32; e++, target += 32) {
       const level = (<u32>load<u8>(source + 74 + (e >> 2)) >>> (<u32>(e & 2) << 1)) & 15;
       const high = (<u32>load<u8>(source + 66 + (e >> 2)) >>> (<u32>(e & 3) << 1)) & 3;
@@ -87,7 +77,7 @@ export function decode_iq2_s(source: usize, blocks: i32, target: usize, grid: us
 
 export function decode_iq3_xxs(source: usize, blocks: i32, target: usize, grid: usize): void {
   for (; blocks > 0; blocks--, source += 98) {
-    const d = half(source);
+    const d = loadHalf(source);
     for (let sub: usize = 0; sub < 8; sub++) {
       const word = load<u32>(source + 66 + (sub << 2));
       const scale = d * (f32(0.5) + <f32>(word >>> 28)) * f32(0.5);
@@ -103,7 +93,7 @@ export function decode_iq3_xxs(source: usize, blocks: i32, target: usize, grid: 
 
 export function decode_iq3_s(source: usize, blocks: i32, target: usize, grid: usize): void {
   for (; blocks > 0; blocks--, source += 110) {
-    const d = half(source);
+    const d = loadHalf(source);
     for (let e: usize = 0; e < 32; e++, target += 32) {
       const level = (<u32>load<u8>(source + 106 + (e >> 3)) >>> (<u32>(e & 4))) & 15;
       const high = <u32>load<u8>(source + 66 + (e >> 2)) >>> (<u32>(e & 3) << 1);

@@ -3,13 +3,8 @@
  * The eight scales besides the first are tried in lanes; the coordinate descent is sequential by nature.
  */
 
+import { nearestInteger, nearestLanes } from '../../block-scales';
 import { CODES, LANES, W, WX, X } from './scratch';
-
-// @ts-ignore: decorator
-@inline
-function nearestInt(value: f32): i32 {
-  return (reinterpret<i32>(value + 12582912) & 0x7fffff) - 0x400000;
-}
 
 /** Squared errors of four scales 4/max·(…), k from `first` on. */
 // @ts-ignore: decorator
@@ -25,11 +20,7 @@ function errors(inverse: v128): v128 {
   let error = f32x4.splat(0);
   for (let i: usize = 0; i < 128; i += 4) {
     const x = v128.load32_splat(X + i);
-    const bits = f32x4.add(f32x4.mul(inverse, x), f32x4.splat(12582912));
-    const l = i32x4.min_s(
-      i32x4.sub(v128.and(bits, i32x4.splat(0x7fffff)), i32x4.splat(0x400000)),
-      i32x4.splat(4),
-    );
+    const l = i32x4.min_s(nearestLanes(f32x4.mul(inverse, x)), i32x4.splat(4));
     const d = f32x4.sub(x, f32x4.mul(scale, f32x4.convert_i32x4_s(l)));
     error = f32x4.add(error, f32x4.mul(f32x4.mul(v128.load32_splat(W + i), d), d));
   }
@@ -45,7 +36,7 @@ export function fittedScale(max: f32): f32 {
   for (let i: usize = 0; i < 32; i++) {
     const x = load<f32>(X + (i << 2));
     // Codes pass through bytes: negative ones wrap.
-    const l = nearestInt(inverse * x) & 255;
+    const l = nearestInteger(inverse * x) & 255;
     const d = x - scale * <f32>l;
     least += load<f32>(W + (i << 2)) * d * d;
   }
@@ -65,7 +56,7 @@ export function fittedScale(max: f32): f32 {
   let product: f32 = 0;
   let square: f32 = 0;
   for (let i: usize = 0; i < 32; i++) {
-    const l = min(4, nearestInt(inverse * load<f32>(X + (i << 2))));
+    const l = min(4, nearestInteger(inverse * load<f32>(X + (i << 2))));
     store<u8>(CODES + i, <u8>l);
     product += load<f32>(WX + (i << 2)) * <f32>l;
     square += load<f32>(W + (i << 2)) * <f32>l * <f32>l;
@@ -80,7 +71,7 @@ export function fittedScale(max: f32): f32 {
       let p = product - wx * f;
       let s = square - w * f * f;
       if (!(p > 0 && s > 0)) continue;
-      const next = min(4, nearestInt((load<f32>(X + (i << 2)) * s) / p));
+      const next = min(4, nearestInteger((load<f32>(X + (i << 2)) * s) / p));
       if (next == l) continue;
       const g = <f32>next;
       p += wx * g;

@@ -3,7 +3,7 @@
  * middle, with their fifth bits spread from a mask, or the book's values by a table look-up of 16 bytes.
  */
 
-import { loadHalf } from './lanes';
+import { splatHalf } from '../../block-scales';
 
 /** Values of the IQ4 types. */
 // @ts-ignore: decorator
@@ -51,11 +51,11 @@ function decodeUniform(source: usize, blocks: i32, levels: i32, offset: bool, ta
   const mask = i8x16.splat(15);
   const middle = i8x16.splat(offset ? 0 : <i8>(levels / 2));
   for (; blocks > 0; blocks--, source += bytes, target += 128) {
-    const d = loadHalf(source);
+    const d = splatHalf(source);
     let m = d;
     let at = source + 2;
     if (offset) {
-      m = loadHalf(at);
+      m = splatHalf(at);
       at += 2;
     }
     let high: i32 = 0;
@@ -97,7 +97,7 @@ export function decodeQ5_1(source: usize, blocks: i32, target: usize): void {
 
 export function decodeQ8_0(source: usize, blocks: i32, target: usize): void {
   for (; blocks > 0; blocks--, source += 34, target += 128) {
-    const d = loadHalf(source);
+    const d = splatHalf(source);
     scaled(v128.load(source, 2), d, d, false, target);
     scaled(v128.load(source, 18), d, d, false, target + 64);
   }
@@ -113,12 +113,12 @@ function decodeIndices(at: usize, d: v128, target: usize): void {
 }
 
 export function decodeIq4Nl(source: usize, blocks: i32, target: usize): void {
-  for (; blocks > 0; blocks--, source += 18, target += 128) decodeIndices(source + 2, loadHalf(source), target);
+  for (; blocks > 0; blocks--, source += 18, target += 128) decodeIndices(source + 2, splatHalf(source), target);
 }
 
 export function decodeIq4Xs(source: usize, blocks: i32, target: usize): void {
   for (; blocks > 0; blocks--, source += 136) {
-    const d = loadHalf(source);
+    const d = splatHalf(source);
     const high: i32 = load<u16>(source, 2);
     const low = load<i32>(source, 4);
     for (let i = 0; i < 8; i++, target += 128) {

@@ -10,7 +10,8 @@
  */
 
 import { book } from './decode';
-import { halfBits, lane, MAGIC, transpose } from './lanes';
+import { halfLanes } from '../../block-scales';
+import { lane, MAGIC, transpose } from './lanes';
 import { addSquares, blockAt, firstExtreme, VALUES, weigh, WEIGHTS } from './weights';
 
 /** 32 vectors each: the middle of a value's two neighbours, the lower neighbour, and the bits in which the upper one differs. */
@@ -257,7 +258,7 @@ export function searchIq4Nl(values: usize, blocks: i32, perRow: i32, importance:
       listed++;
       continue;
     }
-    const halves = halfBits(scale);
+    const halves = halfLanes(scale);
     store<u16>(target + a * 18, i32x4.extract_lane(halves, 0));
     storeIndices(pa, lane(id, 0), target + a * 18 + 2);
     store<u16>(target + b * 18, i32x4.extract_lane(halves, 1));
@@ -361,7 +362,7 @@ export function searchIq4Xs(values: usize, blocks: i32, perRow: i32, importance:
       low |= (s & 15) << (4 * i);
       high |= (s >> 4) << (2 * i);
     }
-    store<i32>(target, i32x4.extract_lane(halfBits(f32x4.splat(d)), 0) | (high << 16));
+    store<i32>(target, i32x4.extract_lane(halfLanes(f32x4.splat(d)), 0) | (high << 16));
     store<i32>(target, low, 4);
     storeFour(p, id0, target + 8);
     storeFour(p + 512, id1, target + 72);

@@ -5,7 +5,8 @@
  * and one conversion to halves; then each block is coded from the first cache and packed in registers.
  */
 
-import { bytesOf, fifthBits, foldMax, foldMin, halfBits, lane, nibbles } from './lanes';
+import { halfLanes } from '../../block-scales';
+import { bytesOf, fifthBits, foldMax, foldMin, lane, nibbles } from './lanes';
 import { roundAway } from '../../vectors';
 
 const BLOCK: usize = 128;
@@ -162,9 +163,9 @@ function uniformGroup(values: usize, stride: usize, levels: i32, offset: bool, t
     d = f32x4.mul(f32x4.add(extreme, f32x4.splat(0)), f32x4.splat(<f32>-2 / <f32>levels));
   }
   const id = reciprocal(d);
-  const dh = halfBits(d);
+  const dh = halfLanes(d);
   if (offset) {
-    const mh = halfBits(base);
+    const mh = halfLanes(base);
     const header4 = v128.or(dh, i32x4.shl(mh, 16));
     store<i32>(target, i32x4.extract_lane(header4, 0));
     store<i32>(target + step, i32x4.extract_lane(header4, 1));
@@ -202,7 +203,7 @@ function eightBitGroup(values: usize, stride: usize, target: usize, step: usize)
   const largest = f32x4.pmax(f32x4.abs(maxima()), f32x4.abs(minima()));
   const d = f32x4.div(largest, f32x4.splat(127));
   const id = reciprocal(d);
-  const dh = halfBits(d);
+  const dh = halfLanes(d);
   store<u16>(target, i32x4.extract_lane(dh, 0));
   v128.store(target, signedBytes(values, lane(id, 0)), 2);
   v128.store(target, signedBytes(values + 64, lane(id, 0)), 18);

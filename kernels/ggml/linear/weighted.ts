@@ -4,7 +4,8 @@
  */
 
 import { asymmetric, BASE, INVERSE, OFFSET, SCALE, symmetric, toLanes, W, X } from '../../searches';
-import { bytesOf, fifthBits, halfBits, nibbles } from './lanes';
+import { halfLanes } from '../../block-scales';
+import { bytesOf, fifthBits, nibbles } from './lanes';
 import { blockAt, weightsOf } from './weights';
 
 const FRAME: usize = memory.data(3200, 16);
@@ -64,8 +65,8 @@ function search(values: usize, blocks: i32, perRow: i32, importance: usize, sigm
     if (offset) irregular = asymmetric(FRAME, 32, <f32>(levels - 1), -0.9, 0.05, 36, false);
     else symmetric(FRAME, 32, <f32>levels * 0.5);
     for (let half: usize = 0; half < 32; half += 16) {
-      let header = halfBits(v128.load(FRAME + half, SCALE));
-      if (offset) header = v128.or(header, i32x4.shl(halfBits(f32x4.neg(v128.load(FRAME + half, OFFSET))), 16));
+      let header = halfLanes(v128.load(FRAME + half, SCALE));
+      if (offset) header = v128.or(header, i32x4.shl(halfLanes(f32x4.neg(v128.load(FRAME + half, OFFSET))), 16));
       v128.store(HEADERS + half, header);
     }
     const count = min(8, blocks - block);

@@ -4,7 +4,8 @@
  * With importance a weight is importance · sqrt(σ² + x²). After the last block its values stand in the spare lanes.
  */
 
-import { lane, storeTransposed } from './lanes';
+import { storeTransposed } from '../../vectors';
+import { lane } from './lanes';
 
 /** Of four blocks, 32 vectors each. */
 export const VALUES: usize = memory.data(512, 16);

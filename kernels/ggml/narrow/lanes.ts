@@ -1,31 +1,7 @@
 /**
- * Arithmetic of the narrow types: a scale's half, the largest magnitude of a block, the way from lanes of small integers to
+ * Arithmetic of the narrow types: the largest magnitude of a block, the way from lanes of small integers to
  * packed bytes. Everything is inlined.
  */
-
-/** Bits of a half, ties to even; x ≥ 0, Inf above the largest half. */
-// @ts-ignore: decorator
-@inline
-export function halfBits(x: f32): i32 {
-  const bits = reinterpret<i32>(x);
-  // 0.5 has the spacing 2^-24, that of the subnormal halves.
-  if (bits < 0x38800000) return reinterpret<i32>(x + 0.5) - 0x3f000000;
-  const rounded = (bits + 0xfff + ((bits >> 13) & 1) - (112 << 23)) >> 13;
-  return min(rounded, 0x7c00);
-}
-
-/** Value of the half at `source`. A NaN is quiet. */
-// @ts-ignore: decorator
-@inline
-export function loadHalf(source: usize): f32 {
-  const h = <i32>load<u16>(source);
-  const magnitude = h & 0x7fff;
-  const sign = (h & 0x8000) << 16;
-  let bits = (magnitude << 13) + (112 << 23);
-  if (magnitude < 0x400) bits = reinterpret<i32>(reinterpret<f32>(magnitude | 0x3f000000) - 0.5);
-  else if (magnitude >= 0x7c00) bits = magnitude == 0x7c00 ? 0x7f800000 : 0x7fc00000;
-  return reinterpret<f32>(bits | sign);
-}
 
 // @ts-ignore: decorator
 @inline

@@ -4,7 +4,8 @@
  * q1_0's scale is a sum of 128 values in order: four blocks are summed side by side, transposed to a block in each lane.
  */
 
-import { halfBits, largestOf, loadHalf, signedBytesOf, trit } from './lanes';
+import { halfBits, loadHalf } from '../../block-scales';
+import { largestOf, signedBytesOf, trit } from './lanes';
 
 const BYTES: usize = 18;
 

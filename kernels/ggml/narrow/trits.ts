@@ -5,7 +5,8 @@
  * added at the end. ⌈256 v / 243⌉ in f32: for 0 < v < 243 the quotient is at least 1/243 away from an integer.
  */
 
-import { bytesOf, halfBits, largestOf, loadHalf, trit } from './lanes';
+import { halfBits, loadHalf } from '../../block-scales';
+import { bytesOf, largestOf, trit } from './lanes';
 
 /** 1/d, and 0 where it is 0 or Inf: all trits of such a block are the middle one. */
 // @ts-ignore: decorator

@@ -6,22 +6,10 @@
  * the order needs no moves, it is counted for four groups at once.
  */
 
+import { nearestInteger } from '../../block-scales';
+import { storeTransposed } from '../../vectors';
 import { BEST, CODES, PLACES, RANK, SIGMA, SORTED, W, WEIGHTS, X } from './memory';
 import { nearestWord } from './search';
-
-/** Four values of each of four groups, to four rows. */
-// @ts-ignore: decorator
-@inline
-function storeTransposed(a: v128, b: v128, c: v128, d: v128, to: usize): void {
-  const ab = v128.shuffle<i32>(a, b, 0, 4, 1, 5);
-  const cd = v128.shuffle<i32>(c, d, 0, 4, 1, 5);
-  v128.store(to, v128.shuffle<i64>(ab, cd, 0, 2));
-  v128.store(to, v128.shuffle<i64>(ab, cd, 1, 3), 16);
-  const AB = v128.shuffle<i32>(a, b, 2, 6, 3, 7);
-  const CD = v128.shuffle<i32>(c, d, 2, 6, 3, 7);
-  v128.store(to, v128.shuffle<i64>(AB, CD, 0, 2), 32);
-  v128.store(to, v128.shuffle<i64>(AB, CD, 1, 3), 48);
-}
 
 /** Four consecutive groups of `count` values to rows. */
 // @ts-ignore: decorator
@@ -167,32 +155,7 @@ export function component(word: v128, i: i32, base: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function steps(id: f32, scale: f32): i32 {
-  const bits = reinterpret<i32>(0.5 * (id * scale - 1) + 12582912);
-  return max(0, min(7, (bits & 0x7fffff) - 0x400000));
-}
-
-/** Bits of a half, ties to even; NaN gives x86's own, 0xfe00. */
-// @ts-ignore: decorator
-@inline
-export function halfBits(x: f32): i32 {
-  if (x != x) return 0xfe00;
-  const bits = reinterpret<i32>(abs(x));
-  const sign = (reinterpret<i32>(x) >> 16) & 0x8000;
-  // 0.5 has the spacing 2^-24, that of the subnormal halves.
-  if (bits < 0x38800000) return sign | (reinterpret<i32>(abs(x) + 0.5) - 0x3f000000);
-  const rounded = (bits + 0xfff + ((bits >> 13) & 1) - (112 << 23)) >> 13;
-  return sign | min(rounded, 0x7c00);
-}
-
-/** Value of a half; a NaN is quiet. */
-// @ts-ignore: decorator
-@inline
-export function valueOfHalf(h: i32): f32 {
-  const magnitude = h & 0x7fff;
-  let bits = (magnitude << 13) + (112 << 23);
-  if (magnitude < 0x400) bits = reinterpret<i32>(reinterpret<f32>(magnitude | 0x3f000000) - 0.5);
-  else if (magnitude >= 0x7c00) bits = magnitude == 0x7c00 ? 0x7f800000 : 0x7fc00000;
-  return reinterpret<f32>(bits | ((h & 0x8000) << 16));
+  return max(0, min(7, nearestInteger(0.5 * (id * scale - 1))));
 }
 
 /** 8 values of a word. */

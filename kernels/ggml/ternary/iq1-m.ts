@@ -8,7 +8,8 @@
  */
 
 import { begin, passes, seed, take } from './best';
-import { choose, component, halfBits, prepareSigma, present, rank, steps, storeValues, transpose, valueOfHalf, weigh, words } from './groups';
+import { halfBits, valueOfHalf } from '../../block-scales';
+import { choose, component, prepareSigma, present, rank, steps, storeValues, transpose, weigh, words } from './groups';
 import { BEST, CANDIDATES, CHOSEN, CODES, CUTS, PLACES, RANK, SCALES, SORTED, W, WEIGHTS, WORDS, X } from './memory';
 
 // @ts-ignore: decorator

@@ -12,7 +12,8 @@
  */
 
 import { begin, limitOf, passes, seed, take } from './best';
-import { choose, component, halfBits, prepareSigma, present, rank, sort, steps, storeValues, transpose, valueOfHalf, weigh, words } from './groups';
+import { halfBits, loadHalf } from '../../block-scales';
+import { choose, component, prepareSigma, present, rank, sort, steps, storeValues, transpose, weigh, words } from './groups';
 import { BEST, CANDIDATES, CODES, CUTS, FILTER, PLACES, SCALES, SORTED, W, WEIGHTS, WORDS, X } from './memory';
 
 // @ts-ignore: decorator
@@ -244,7 +245,7 @@ export function quantizeIq1S(source: usize, blocks: usize, importance: usize, ta
 
 export function dequantizeIq1S(source: usize, blocks: usize, target: usize): void {
   for (const end = source + blocks * BYTES; source < end; source += BYTES) {
-    const d = valueOfHalf(<i32>load<u16>(source));
+    const d = loadHalf(source);
     for (let k: usize = 0; k < 32; k++, target += 32) {
       const bits = <i32>load<u16>(source + 2 * (k >> 2), 34);
       const index = <usize>load<u8>(source + k, 2) + <usize>(((bits >> (3 * (<i32>k & 3))) & 7) << 8);
