@@ -10,7 +10,6 @@ import type { Imatrix } from '../formats/gguf/imatrix-types.ts';
 import { type OpenGgufOptions, openGgufSource } from '../formats/gguf/open-source.ts';
 import { type OnnxModel, type OpenOptions, openOnnxSource } from '../formats/onnx/model.ts';
 import { blobSource } from '../io/blob-source.ts';
-import { readAhead } from '../io/read-ahead.ts';
 import { siblingsFrom } from '../io/siblings-location.ts';
 import type { ByteSource, SiblingOpener } from '../io/source.ts';
 
@@ -19,7 +18,7 @@ export type Input = Blob | ByteSource;
 
 export function sourceOf(input: Input): ByteSource {
   if (!(input instanceof Blob)) return input;
-  return readAhead(blobSource(input, input instanceof File ? input.name : undefined));
+  return blobSource(input, input instanceof File ? input.name : undefined);
 }
 
 /**
