@@ -97,9 +97,9 @@ export class WhittleError extends Error {
   readonly details: ErrorDetails;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    super(brief(message), details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
-    this.details = details;
+    this.details = briefDetails(details);
   }
 
   get exitCode(): ExitCode {
@@ -112,6 +112,24 @@ export class WhittleError extends Error {
     if (this.stack !== undefined) error.stack = this.stack;
     return error;
   }
+}
+
+/** A hostile file's texts have millions of characters, and messages quote them. Names and paths stay whole. */
+const LONGEST_TEXT = 2000;
+
+function brief(text: string): string {
+  return text.length <= LONGEST_TEXT ? text : `${text.slice(0, LONGEST_TEXT)}…`;
+}
+
+function briefDetails(details: ErrorDetails): ErrorDetails {
+  const { expected, found, hint } = details;
+  if (Math.max(expected?.length ?? 0, found?.length ?? 0, hint?.length ?? 0) <= LONGEST_TEXT) return details;
+  return {
+    ...details,
+    expected: expected === undefined ? undefined : brief(expected),
+    found: found === undefined ? undefined : brief(found),
+    hint: hint === undefined ? undefined : brief(hint),
+  };
 }
 
 function definedOnly(details: ErrorDetails): ErrorDetails {

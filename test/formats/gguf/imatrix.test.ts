@@ -78,6 +78,13 @@ describe('the GGUF form', () => {
     expect([...(await readImportance(entryOf(imatrix, DENSE.name)))]).toEqual([1, 2, f(3.1)]);
   });
 
+  test('an error quotes no more than the beginning of a text, however long the file has it', async () => {
+    const model = buildGguf({ metadata: [['general.architecture', 'string', 'x'.repeat(1_000_000)]] });
+    const error = await open(model).catch((reason: unknown) => reason);
+    expect(isWhittleError(error) && formatError(error).length).toBeLessThan(5000);
+    expect(isWhittleError(error) && error.details.found).toMatch(/x…$/);
+  });
+
   const with_ = (change: (options: BuildOptions) => BuildOptions): Uint8Array =>
     buildGguf(change(imatrixGguf([DENSE])));
   const without = (key: string): Uint8Array =>
