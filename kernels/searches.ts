@@ -166,6 +166,48 @@ function fitMin(sumW: v128, sumX: v128, l: v128, q: v128, p: v128, d: v128): v12
   return f32x4.div(f32x4.sub(f32x4.mul(q, sumX), f32x4.mul(l, p)), d);
 }
 
+// Functions of their own: the loop of the search keeps too much in registers for them to be inlined.
+function accumulateFree(frame: usize, end: usize, i0: v128, i1: v128, min0: v128, min1: v128, levels: v128): void {
+  accumulate(frame, end, i0, i1, min0, min1, levels, false);
+}
+
+function accumulateClamped(frame: usize, end: usize, i0: v128, i1: v128, min0: v128, min1: v128, levels: v128): void {
+  accumulate(frame, end, i0, i1, min0, min1, levels, true);
+}
+
+/** Σ w·e of one fit; leaves it in RESULT. */
+// @ts-ignore: decorator
+@inline
+function errorSums(frame: usize, end: usize, s0: v128, s1: v128, m0: v128, m1: v128, absolute: bool): void {
+  let e0 = f32x4.splat(0);
+  let e1 = e0;
+  for (let p = frame; p < end; p += 64) {
+    e0 = f32x4.add(e0, weightedError(v128.load(p, X), v128.load(p, W), v128.load(p, L), s0, m0, absolute));
+    e1 = f32x4.add(
+      e1,
+      weightedError(v128.load(p, X + 16), v128.load(p, W + 16), v128.load(p, L + 16), s1, m1, absolute),
+    );
+    e0 = f32x4.add(
+      e0,
+      weightedError(v128.load(p, X + 32), v128.load(p, W + 32), v128.load(p, L + 32), s0, m0, absolute),
+    );
+    e1 = f32x4.add(
+      e1,
+      weightedError(v128.load(p, X + 48), v128.load(p, W + 48), v128.load(p, L + 48), s1, m1, absolute),
+    );
+  }
+  v128.store(frame, e0, RESULT);
+  v128.store(frame, e1, RESULT + 16);
+}
+
+function absoluteErrors(frame: usize, end: usize, s0: v128, s1: v128, m0: v128, m1: v128): void {
+  errorSums(frame, end, s0, s1, m0, m1, true);
+}
+
+function squaredErrors(frame: usize, end: usize, s0: v128, s1: v128, m0: v128, m1: v128): void {
+  errorSums(frame, end, s0, s1, m0, m1, false);
+}
+
 /**
  * ASYM over the eight groups of a frame with X and W filled. All parameters but `frame` are constants at the call.
  * @param n - elements of a group, even, up to 32
@@ -238,8 +280,8 @@ export function asymmetric(
     const inverse0 = f32x4.div(f32x4.splat(numerator), range0);
     const inverse1 = f32x4.div(f32x4.splat(numerator), range1);
     // Two roundings cannot carry the largest product from levels + 0.49 to levels + 0.5.
-    if (numerator < levels + <f32>0.49) accumulate(frame, end, inverse0, inverse1, min0, min1, splatLevels, false);
-    else accumulate(frame, end, inverse0, inverse1, min0, min1, splatLevels, true);
+    if (numerator < levels + <f32>0.49) accumulateFree(frame, end, inverse0, inverse1, min0, min1, splatLevels);
+    else accumulateClamped(frame, end, inverse0, inverse1, min0, min1, splatLevels);
     const l0 = v128.load(frame, RESULT);
     const l1 = v128.load(frame, RESULT + 16);
     const q0 = v128.load(frame, RESULT + 32);
@@ -258,23 +300,10 @@ export function asymmetric(
     s1 = v128.bitselect(f32x4.div(p1, q1), s1, above1);
     m0 = v128.andnot(m0, above0);
     m1 = v128.andnot(m1, above1);
-    let e0 = zero;
-    let e1 = zero;
-    for (let p = frame; p < end; p += 64) {
-      e0 = f32x4.add(e0, weightedError(v128.load(p, X), v128.load(p, W), v128.load(p, L), s0, m0, absolute));
-      e1 = f32x4.add(
-        e1,
-        weightedError(v128.load(p, X + 16), v128.load(p, W + 16), v128.load(p, L + 16), s1, m1, absolute),
-      );
-      e0 = f32x4.add(
-        e0,
-        weightedError(v128.load(p, X + 32), v128.load(p, W + 32), v128.load(p, L + 32), s0, m0, absolute),
-      );
-      e1 = f32x4.add(
-        e1,
-        weightedError(v128.load(p, X + 48), v128.load(p, W + 48), v128.load(p, L + 48), s1, m1, absolute),
-      );
-    }
+    if (absolute) absoluteErrors(frame, end, s0, s1, m0, m1);
+    else squaredErrors(frame, end, s0, s1, m0, m1);
+    const e0 = v128.load(frame, RESULT);
+    const e1 = v128.load(frame, RESULT + 16);
     const take0 = v128.and(f32x4.gt(d0, zero), f32x4.lt(e0, best0));
     const take1 = v128.and(f32x4.gt(d1, zero), f32x4.lt(e1, best1));
     if (v128.any_true(v128.or(take0, take1))) {
