@@ -91,7 +91,7 @@ export const mxfp4: BlockCodec = {
 };
 
 /** Scale code of x ≥ 0: mantissa rounded half up; from 248 on 448 (0x7e), whose neighbours below are not used. */
-export function encodeUnsigned(x: number): number {
+function encodeUnsigned(x: number): number {
   if (x >= 256) return 0x7e;
   // Below 2^-6 a code is a multiple of 2^-9, rounded in f32.
   if (x < 2 ** -6) return Math.min(7, Math.trunc(fround(fround(x * 512) + 0.5)));
