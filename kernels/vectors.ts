@@ -58,13 +58,6 @@ export function allFinite(x: v128): bool {
   return i32x4.all_true(f32x4.eq(f32x4.sub(x, x), f32x4.splat(0)));
 }
 
-/** Mask of the finite lanes. */
-// @ts-ignore: decorator
-@inline
-export function finiteMask(x: v128): v128 {
-  return f32x4.eq(f32x4.sub(x, x), f32x4.splat(0));
-}
-
 /** Four values of each of four runs, to four vectors at `target` with a run in each lane. */
 // @ts-ignore: decorator
 @inline
