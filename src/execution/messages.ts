@@ -2,12 +2,13 @@
 
 import { type ErrorCode, type ErrorDetails, WhittleError } from '../errors.ts';
 import type { FileEntry } from './access.ts';
-import type { Job, JobResult } from './job.ts';
+import type { JobResult } from './job.ts';
+import type { JobList } from './job-list.ts';
 import type { JobOptions } from './run-job.ts';
 
 /** Given to a worker when it starts. */
 export interface WorkerStart {
-  readonly jobs: readonly Job[];
+  readonly jobs: JobList;
   readonly sources: readonly (FileEntry | undefined)[];
   readonly targets: readonly (FileEntry | undefined)[];
   readonly options: JobOptions;

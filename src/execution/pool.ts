@@ -19,6 +19,9 @@ import {
   type WorkerStart,
 } from './messages.ts';
 
+/** A job leaves little garbage: with the usual room for it a worker would take 4 MB more. */
+const YOUNG_MB = 2;
+
 export interface PoolTotals {
   /** Workers that took part. */
   readonly workers: number;
@@ -59,7 +62,12 @@ export function startPool(
   const runOne = (slot: number): Promise<void> =>
     new Promise((resolve) => {
       // Flags of this process are not the worker's: --input-type or a debugger would break it.
-      const worker = new Worker(url, { workerData: { ...start, slot }, name: 'whittle', execArgv: [] });
+      const worker = new Worker(url, {
+        workerData: { ...start, slot },
+        name: 'whittle',
+        execArgv: [],
+        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+      });
       const takesPart = (): boolean => Atomics.load(control, slot) === TAKES_PART;
       let closed = false;
       /** Its files are closed by then; the thread may end on its own time. */

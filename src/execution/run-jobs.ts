@@ -11,6 +11,7 @@ import type { Kernels } from '../kernels/kernels.ts';
 import { createMixedAccess, fileEntry } from './access.ts';
 import { createCheckpoint } from './checkpoint.ts';
 import type { Job, JobSource } from './job.ts';
+import { packJobs } from './job-list.ts';
 import type { JobPlan } from './jobs.ts';
 import type { Ledger } from './ledger.ts';
 import { aborted, FIRST_WORKER, NEXT, STOP } from './messages.ts';
@@ -77,7 +78,12 @@ export async function runJobs(
     const workers = url === undefined ? 0 : workerCount(shared, options);
     if (url !== undefined && workers > 0) {
       const tables = { sources: sources.map(fileEntry), targets: targets.sinks.map(fileEntry) };
-      pool = startPool(url, workers, { jobs: shared, ...tables, options: jobOptions, control }, ledger.add);
+      pool = startPool(
+        url,
+        workers,
+        { jobs: packJobs(shared), ...tables, options: jobOptions, control },
+        ledger.add,
+      );
       // Looked at below; until then a failure must not count as unhandled.
       pool.ended.catch(() => undefined);
     }

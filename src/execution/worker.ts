@@ -6,6 +6,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { selectKernels } from '../kernels/index.ts';
 import { createFileAccess } from './access.ts';
+import { jobReader } from './job-list.ts';
 import {
   aborted,
   NEXT,
@@ -20,7 +21,8 @@ import { runJob } from './run-job.ts';
 import { trackWrites } from './written.ts';
 
 async function work(start: WorkerStart, post: (message: WorkerMessage) => void): Promise<void> {
-  const { jobs, control, options } = start;
+  const { control, options } = start;
+  const jobAt = jobReader(start.jobs);
   const track = options.note === true ? trackWrites : undefined;
   const access = createFileAccess(start.sources, start.targets);
   const checkpoint = (): void => {
@@ -32,7 +34,7 @@ async function work(start: WorkerStart, post: (message: WorkerMessage) => void):
     if (Atomics.compareExchange(control, start.slot, STARTING, TAKES_PART) !== STARTING) return;
     for (;;) {
       checkpoint();
-      const job = jobs[Atomics.add(control, NEXT, 1)];
+      const job = jobAt(Atomics.add(control, NEXT, 1));
       if (job === undefined) break;
       const result = await runJob(job, kernels, access, options, checkpoint, track);
       post({ kind: 'done', result, tensor: job.tensor, bytes: job.bytes });
