@@ -130,3 +130,19 @@ export type { Plan, PlannedPart, PlannedTensor } from './planning/plan.ts';
 export { type Planned, type PlanOptions, planCompression, rebuildPlan } from './planning/plan-onnx.ts';
 export { MODE_NAMES, type ModeName, presetRecipe } from './planning/presets.ts';
 export type { Match, Recipe, Rule, Scheme } from './planning/recipe.ts';
+export type {
+  LanguageModel,
+  LanguageModelOptions,
+  LanguageRuntime,
+  TokenLogits,
+  WindowRequest,
+} from './runtime/language-model.ts';
+export { llamaCpp } from './runtime/llama-cpp.ts';
+export {
+  type BaseModel,
+  baseModel,
+  type Divergence,
+  measurePerplexity,
+  type PerplexityOptions,
+  type PerplexityReport,
+} from './verify/perplexity.ts';

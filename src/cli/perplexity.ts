@@ -8,7 +8,12 @@ import { type Column, renderTable } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { LanguageModel } from '../runtime/language-model.ts';
 import { llamaCpp } from '../runtime/llama-cpp.ts';
-import { DEFAULT_CONTEXT, measurePerplexity, type PerplexityReport } from '../verify/perplexity.ts';
+import {
+  baseModel,
+  DEFAULT_CONTEXT,
+  measurePerplexity,
+  type PerplexityReport,
+} from '../verify/perplexity.ts';
 import type { Context } from './context.ts';
 
 export interface PerplexityFlags {
@@ -51,7 +56,7 @@ export async function runPerplexity(
   const runtime = llamaCpp();
   const size = flags.context ?? DEFAULT_CONTEXT;
   const options = { context: size, threads: flags.threads, gpuLayers: flags.gpuLayers };
-  const base = flags.base === undefined ? undefined : await runtime.load(flags.base, options);
+  const base = flags.base === undefined ? undefined : baseModel(await runtime.load(flags.base, options));
   const reports: (PerplexityReport & { readonly bytes: number })[] = [];
   try {
     for (const file of files) {
@@ -78,7 +83,7 @@ export async function runPerplexity(
       }
     }
   } finally {
-    await base?.close();
+    await base?.model.close();
   }
   context.progress.clear();
   const tooFar = reports.find(

@@ -75,18 +75,18 @@ export function tokenWindows(model: LanguageModel, text: string, options: Perple
 }
 
 /**
- * @param base - a model of the same vocabulary to measure the divergence from
+ * @param base - a model of the same vocabulary to measure the divergence from (`baseModel`)
  * @throws WhittleError E_USAGE where text, context or vocabularies do not fit; E_ABORTED; E_RUNTIME
  */
 export async function measurePerplexity(
   model: LanguageModel,
   text: string,
   options: PerplexityOptions = {},
-  base?: LanguageModel | undefined,
+  base?: BaseModel | undefined,
 ): Promise<PerplexityReport> {
   const context = options.context ?? DEFAULT_CONTEXT;
   const windows = tokenWindows(model, text, options);
-  if (base !== undefined) assertSameVocabulary(model, base, windows);
+  if (base !== undefined) assertSameVocabulary(model, base.model, windows);
   const likelihood = new Sums();
   const divergence = base === undefined ? undefined : new DivergenceSums();
   for (const [index, window] of windows.entries()) {
@@ -102,14 +102,14 @@ export async function measurePerplexity(
     context,
     chunks: windows.length,
     tokens: likelihood.count,
-    base: base?.file,
+    base: base?.model.file,
     divergence: divergence?.report(),
   };
 }
 
 async function scoreWindow(
   model: LanguageModel,
-  base: LanguageModel | undefined,
+  base: BaseModel | undefined,
   window: readonly number[],
   context: number,
   likelihood: Sums,
@@ -118,25 +118,54 @@ async function scoreWindow(
 ): Promise<void> {
   const first = Math.floor(context / 2);
   const targets = window.slice(1);
-  const runBy = (one: LanguageModel) => ({
-    tokens: one.beginning === undefined ? window : window.with(0, one.beginning),
-    targets,
-    first,
-    signal,
-  });
-  const coded: CodedDistribution[] = [];
-  if (base !== undefined) {
-    await base.score({ ...runBy(base), all: true }, ({ logits }) => {
-      if (logits !== undefined) coded.push(encodeDistribution(logits));
-    });
-  }
+  const coded = (await base?.distributions(window, first, signal)) ?? [];
   const all = base !== undefined || model.vocabulary <= EXACT_VOCABULARY;
-  await model.score({ ...runBy(model), all }, (result) => {
+  await model.score({ tokens: begun(model, window), targets, first, signal, all }, (result) => {
     likelihood.add(result.negativeLogLikelihood);
     const own = coded[result.position - first];
     if (divergence === undefined || own === undefined || result.logits === undefined) return;
     divergence.add(own, result.logits, targets[result.position] ?? 0);
   });
+}
+
+/** The window as the model runs it. */
+function begun({ beginning }: LanguageModel, window: readonly number[]): readonly number[] {
+  return beginning === undefined ? window : window.with(0, beginning);
+}
+
+/** A model that others are measured against: what it says of a window is kept for the next of them, as far as there is room. */
+export interface BaseModel {
+  readonly model: LanguageModel;
+  distributions(
+    window: readonly number[],
+    first: number,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly CodedDistribution[]>;
+}
+
+/** @param keepBytes - room for distributions, two bytes for each token of the vocabulary and position; default 1 GiB */
+export function baseModel(model: LanguageModel, keepBytes = 1 << 30): BaseModel {
+  const kept = new Map<string, readonly CodedDistribution[]>();
+  let room = keepBytes;
+  return {
+    model,
+    async distributions(window, first, signal) {
+      const key = `${first}:${window.join()}`;
+      const known = kept.get(key);
+      if (known !== undefined) return known;
+      const coded: CodedDistribution[] = [];
+      const request = { tokens: begun(model, window), targets: window.slice(1), first, signal, all: true };
+      await model.score(request, ({ logits }) => {
+        if (logits !== undefined) coded.push(encodeDistribution(logits));
+      });
+      const bytes = coded.length * model.vocabulary * Uint16Array.BYTES_PER_ELEMENT;
+      if (bytes <= room) {
+        kept.set(key, coded);
+        room -= bytes;
+      }
+      return coded;
+    },
+  };
 }
 
 function assertSameVocabulary(
@@ -155,7 +184,7 @@ function assertSameVocabulary(
 }
 
 /** log p ≈ scale · code + lowest. */
-interface CodedDistribution {
+export interface CodedDistribution {
   readonly codes: Uint16Array;
   readonly scale: number;
   readonly lowest: number;

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { LanguageModel, WindowRequest } from '../../src/runtime/language-model.ts';
 import { llamaCpp } from '../../src/runtime/llama-cpp.ts';
-import { encodeDistribution, measurePerplexity } from '../../src/verify/perplexity.ts';
+import { baseModel, encodeDistribution, measurePerplexity } from '../../src/verify/perplexity.ts';
 import { llamaLibraries } from '../oracle/ggml.ts';
 import { sharedPath } from '../shared.ts';
 
@@ -86,7 +86,7 @@ describe('the rule of llama-perplexity', () => {
       knownModel(logits).model,
       'abcd'.repeat(8),
       { context: 8 },
-      knownModel(logits).model,
+      baseModel(knownModel(logits).model),
     );
     expect(divergence?.mean).toBeCloseTo(0, 3);
     expect(divergence?.sameTop).toBe(1);
@@ -100,7 +100,7 @@ describe('the rule of llama-perplexity', () => {
       knownModel(a).model,
       'abc'.repeat(8),
       { context: 8 },
-      knownModel(b).model,
+      baseModel(knownModel(b).model),
     );
     const softmax = (x: readonly number[]) => {
       const sum = x.reduce((s, v) => s + Math.exp(v), 0);
@@ -113,13 +113,27 @@ describe('the rule of llama-perplexity', () => {
     expect(divergence?.sameTop).toBe(1);
   });
 
+  test('a base runs each window once for all models, unless there is no room to keep what it said', async () => {
+    const run = async (keepBytes: number): Promise<number> => {
+      const base = knownModel([0, 1, 2]);
+      const shared = baseModel(base.model, keepBytes);
+      const text = 'abc'.repeat(8);
+      const first = await measurePerplexity(knownModel([0, 0, 1]).model, text, { context: 8 }, shared);
+      const second = await measurePerplexity(knownModel([0, 0, 1]).model, text, { context: 8 }, shared);
+      expect(second.divergence).toEqual(first.divergence);
+      return base.seen.length;
+    };
+    expect(await run(1 << 20)).toBe(3);
+    expect(await run(0)).toBe(6);
+  });
+
   test('models of different vocabularies are not compared', async () => {
     await expect(
       measurePerplexity(
         knownModel([0, 0]).model,
         'ab'.repeat(16),
         { context: 8 },
-        knownModel([0, 0, 0]).model,
+        baseModel(knownModel([0, 0, 0]).model),
       ),
     ).rejects.toMatchObject({ code: 'E_USAGE' });
   });
