@@ -3,8 +3,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import {
   type ByteSink,
-  type ByteSource,
-  blobSource,
   compress,
   createMemorySink,
   fileHandleSink,
@@ -44,20 +42,6 @@ describe('GGUF from a Blob', () => {
     const imatrix = await openImatrix(new File([new Uint8Array(pageImatrix())], 'page.dat'));
     const [result] = await quantizeGguf(await openGguf(dropped), { to: 'IQ2_XS', imatrix });
     expect(await digestOf(result?.files[0]?.blob ?? new Blob())).toBe(DIGESTS['IQ2_XS guided']);
-  });
-
-  test('what is read at once is small, however large the weights are', async () => {
-    const reads: number[] = [];
-    const blob = blobSource(dropped, 'page.gguf');
-    const source: ByteSource = {
-      ...blob,
-      readInto(offset, target) {
-        reads.push(target.length);
-        return blob.readInto(offset, target);
-      },
-    };
-    await quantizeGguf(await openGguf(source), { to: 'Q8_0' });
-    expect(Math.max(...reads)).toBeLessThanOrEqual(4 << 20);
   });
 
   test('errors of the weights are measured on request', async () => {
