@@ -2,8 +2,8 @@
  * File types: what a user asks for with `--to`. One row for each: name, number in `general.file_type`, the tensor type that
  * most weights get, and what to expect. How the other weights deviate stands in mixtures.ts.
  *
- * Names, aliases and numbers are those of llama-quantize. Two rows are ours: MXFP4 and NVFP4 for every weight, also
- * of dense models. NVFP4 writes 39, the number llama.cpp reserves for it; MXFP4 writes 38, as MXFP4_MOE does: readers
+ * Names, aliases and numbers are those of llama-quantize. Two rows are ours: MXFP4 and NVFP4 for the weights of
+ * dense models too. NVFP4 writes 39, the number llama.cpp reserves for it; MXFP4 writes 38, as MXFP4_MOE does: readers
  * only print that number, and there is none of its own.
  */
 
@@ -112,8 +112,10 @@ export const FILE_TYPES: readonly FileType[] = [
   row('IQ4_NL', 25, 'iq4_nl', 4.68, 'helps', '4 bits on a curved scale, rows of any multiple of 32'),
   row('IQ4_XS', 30, 'iq4_xs', 4.46, 'helps', '4 bits on a curved scale, smaller than Q4_K_S'),
   row('MXFP4_MOE', 38, 'mxfp4', 8.5, 'unused', 'experts in MXFP4, everything else in Q8_0'),
-  row('MXFP4', 38, 'mxfp4', 4.41, 'unused', 'every weight in MXFP4, dense models too', { own: true }),
-  row('NVFP4', 39, 'nvfp4', 4.64, 'unused', 'every weight in NVFP4 (block scales only)', { own: true }),
+  row('MXFP4', 38, 'mxfp4', 4.41, 'unused', 'weights in MXFP4, dense models too', { own: true }),
+  row('NVFP4', 39, 'nvfp4', 4.64, 'unused', 'weights in NVFP4 (block scales only), dense models too', {
+    own: true,
+  }),
   row('Q3_K_L', 13, 'q3_K', 4.3, 'helps', 'mix of 3 and 5 bits'),
   row('Q3_K_M', 12, 'q3_K', 4, 'helps', 'mix of 3, 4 and 5 bits', { aliases: ['Q3_K'] }),
   row('Q3_K_S', 11, 'q3_K', 3.64, 'helps', '3 bits; visible loss'),
