@@ -1,11 +1,10 @@
 /** In the page: a dropped ONNX file opens, its weights are measured and quantized, and a mode is planned to the byte. */
 
 import { expect, test } from 'vitest';
+import { blobSource, openOnnx } from '../../src/browser.ts';
 import { createRandom } from '../../src/core/random.ts';
 import type { ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../../src/formats/onnx/messages.ts';
 import { encodeModel } from '../../src/formats/onnx/model.ts';
-import { openOnnx } from '../../src/formats/onnx/open.ts';
-import { blobSource } from '../../src/io/blob-source.ts';
 import { referenceKernels, wasmKernels } from '../../src/kernels/index.ts';
 import { measureTensor, quantizeTensor } from '../../src/numerics/index.ts';
 import { planCompression } from '../../src/planning/plan-onnx.ts';
