@@ -3,8 +3,8 @@
  * group of values is rounded to a word and, where no point of the book has that word, to the neighbour with the least weighted
  * error (weights: square roots); the scale whose points give the largest (Σ w·x·q)² / Σ w·q² wins and is fitted to them.
  *
- * Arithmetic is f32, one operation after the other, sums from the first value on. Not finite errors (values near the limit of
- * f32) have no defined result in ggml, which stops; here the first neighbour then stands.
+ * Arithmetic is f32, one operation after the other, sums from the first value on. Errors beyond f32 (values
+ * from about 1e13 on, 1e15 with importance) have no defined result in ggml, which stops; here the first neighbour then stands.
  */
 
 import type { Neighbours } from '../codebooks/neighbours.ts';
