@@ -103,26 +103,30 @@ async function killed(source: string, milliseconds: number): Promise<boolean> {
 }
 
 // Most of the time goes into starting processes: both tests at once use the cores.
-test.concurrent.skipIf(absent)(`SIGKILL at any moment: the output is absent or perfect${note}`, () =>
-  besideInput(async (root, input, perfect) => {
-    const directory = join(root, 'out');
-    mkdirSync(directory);
-    const output = join(directory, 'out.onnx');
-    const source = program(input, directory);
-    const random = createRandom(1);
-    for (let i = 0; i < 5; i++) {
-      if (i % 2 === 0) rmSync(output, { force: true });
-      await killed(source, random.uniform() * 120);
-      expect([undefined, perfect]).toContain(digestOf(output));
-    }
-    expect(await start(source).ended).toBe(0);
-    expect(digestOf(output)).toBe(perfect);
-    expect(readdirSync(directory)).toEqual(['out.onnx']);
-  }),
+test.skipIf(absent)(
+  `SIGKILL at any moment: the output is absent or perfect${note}`,
+  { concurrent: true },
+  () =>
+    besideInput(async (root, input, perfect) => {
+      const directory = join(root, 'out');
+      mkdirSync(directory);
+      const output = join(directory, 'out.onnx');
+      const source = program(input, directory);
+      const random = createRandom(1);
+      for (let i = 0; i < 5; i++) {
+        if (i % 2 === 0) rmSync(output, { force: true });
+        await killed(source, random.uniform() * 120);
+        expect([undefined, perfect]).toContain(digestOf(output));
+      }
+      expect(await start(source).ended).toBe(0);
+      expect(digestOf(output)).toBe(perfect);
+      expect(readdirSync(directory)).toEqual(['out.onnx']);
+    }),
 );
 
-test.concurrent.skipIf(absent)(
+test.skipIf(absent)(
   `a run that is killed again and again gets done with --resume, piece by piece${note}`,
+  { concurrent: true },
   () =>
     besideInput(async (root, input, perfect) => {
       const directory = join(root, 'often');

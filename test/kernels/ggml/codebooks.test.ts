@@ -45,8 +45,9 @@ describe.each(BOOKS)('code book of $name', ({ name, book, points, wanted }) => {
   it.skipIf(oracle === undefined)('is what the library dequantizes', async () => {
     if (oracle === undefined) return;
     const { BOOKS: recipes, recover } = await import('../../../scripts/recover-codebooks.mjs');
-    const recipe = recipes.find((candidate: { name: string }) => candidate.name === name);
-    const found = recover(recipe, (type: string, blocks: Uint8Array) => {
+    const recipe = recipes.find((candidate) => candidate.name === name);
+    if (recipe === undefined) throw new Error(`no recipe for ${name}`);
+    const found = recover(recipe, (type, blocks) => {
       if (!isBlockType(type)) throw new Error(type);
       return oracle.dequantize(type, blocks);
     });
