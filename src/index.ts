@@ -141,6 +141,7 @@ export { llamaCpp } from './runtime/llama-cpp.ts';
 export {
   type BaseModel,
   baseModel,
+  type CodedDistribution,
   type Divergence,
   measurePerplexity,
   type PerplexityOptions,

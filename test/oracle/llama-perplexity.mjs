@@ -3,14 +3,14 @@
  * `context` tokens in batches of 2048, flash attention as the library decides, sums in double precision). Run as a process of
  * its own, since the library may end its process:
  *
- *   node llama-perplexity.mjs <libraries> <model> <text> <bytes> <context> <chunks>    prints the perplexity
+ *   node llama-perplexity.mjs <libraries> <model> <text> <bytes> <context> <chunks> [threads]    prints the perplexity
  */
 
 import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import koffi from 'koffi';
 
-const [folder, modelPath, textPath, bytes, contextText, chunksText] = process.argv.slice(2);
+const [folder, modelPath, textPath, bytes, contextText, chunksText, threadsText] = process.argv.slice(2);
 const context = Number(contextText);
 const chunks = Number(chunksText);
 
@@ -93,7 +93,7 @@ if (count < 2 * context) throw new Error(`only ${count} tokens`);
 
 const batchTokens = 2048;
 const parallel = Math.max(1, Math.floor(batchTokens / context));
-const threads = cpus().length;
+const threads = Number(threadsText ?? cpus().length);
 const ctx = llama.func('void *llama_init_from_model(void *model, ContextParams params)')(model, {
   ...llama.func('ContextParams llama_context_default_params()')(),
   n_ctx: parallel * context,
