@@ -34,9 +34,18 @@ const LIBRARIES = fileURLToPath(
   new URL('../../node_modules/@node-llama-cpp/linux-x64/bins/linux-x64', import.meta.url),
 );
 
-const WIDTH = 2048;
-const FORWARD = 5632;
-const VOCABULARY = 32000;
+interface Shape {
+  readonly width: number;
+  readonly forward: number;
+  readonly vocabulary: number;
+  readonly layers: number;
+}
+
+/** 571 million weights, 1.1 GB. */
+const SMALL: Shape = { width: 2048, forward: 5632, vocabulary: 32000, layers: 10 };
+/** 51 billion weights in the shapes of a LLaMA of 70 billion, 102 GB. */
+const HUGE: Shape = { width: 8192, forward: 28672, vocabulary: 128256, layers: 57 };
+
 const TARGETS = [
   { name: 'Q4_K_M', id: 15 },
   { name: 'Q8_0', id: 7 },
@@ -53,7 +62,7 @@ export async function benchGguf(runs = 3): Promise<object> {
   const folder = mkdtempSync(join(tmpdir(), 'whittle-bench-'));
   try {
     const model = join(folder, 'model-f16.gguf');
-    writeModel(model, 10);
+    writeModel(model, SMALL, true);
     const figures: Record<string, object> = {};
     for (const target of TARGETS) figures[target.name] = compareRuns(folder, model, target, runs);
     rmSync(model);
@@ -158,7 +167,7 @@ function library(model: string, output: string, type: number, threads: number): 
 /** A model of 100 GB whose payloads were never written: only its head can be read quickly. */
 function inspectHuge(folder: string): object {
   const path = join(folder, 'huge.gguf');
-  const bytes = writeModel(path, 1, 1140);
+  const bytes = writeModel(path, HUGE, false);
   const args = [MAIN, 'inspect', path];
   const start = median(Array.from({ length: 5 }, () => timed(process.execPath, [MAIN, '--version'])));
   const inspect = median(Array.from({ length: 5 }, () => timed(process.execPath, args)));
@@ -173,16 +182,14 @@ function timed(command: string, args: readonly string[]): number {
   return (performance.now() - start) / 1000;
 }
 
-/**
- * Writes a model of `written` layers; with `declared` layers more are declared, and their payloads left out (a sparse file).
- * Returns its size.
- */
-function writeModel(path: string, written: number, declared = written): number {
+/** Writes a model; without `filled` the payloads are left out (a sparse file). Returns its size. */
+function writeModel(path: string, shape: Shape, filled: boolean): number {
+  const { width, forward, vocabulary, layers } = shape;
   const shapes: (readonly [name: string, shape: readonly number[], type: 'f16' | 'f32'])[] = [
-    ['token_embd.weight', [WIDTH, VOCABULARY], 'f16'],
-    ...Array.from({ length: declared }, (_, i) => layer(i)).flat(),
-    ['output_norm.weight', [WIDTH], 'f32'],
-    ['output.weight', [WIDTH, VOCABULARY], 'f16'],
+    ['token_embd.weight', [width, vocabulary], 'f16'],
+    ...Array.from({ length: layers }, (_, i) => layer(i, shape)).flat(),
+    ['output_norm.weight', [width], 'f32'],
+    ['output.weight', [width, vocabulary], 'f16'],
   ];
   const tensors = shapes.map(
     ([name, shape, type], task): GgufOutputTensor => ({
@@ -201,17 +208,17 @@ function writeModel(path: string, written: number, declared = written): number {
     metadata: [
       text('general.architecture', 'llama'),
       text('general.name', 'bench'),
-      count('llama.block_count', declared),
+      count('llama.block_count', layers),
       count('llama.context_length', 2048),
-      count('llama.embedding_length', WIDTH),
-      count('llama.feed_forward_length', FORWARD),
+      count('llama.embedding_length', width),
+      count('llama.feed_forward_length', forward),
       count('llama.attention.head_count', 32),
       count('llama.attention.head_count_kv', 4),
       { kind: 'scalar', key: 'llama.attention.layer_norm_rms_epsilon', type: 'f32', value: 1e-5 },
       count('llama.rope.dimension_count', 64),
       count('general.file_type', 1),
       text('tokenizer.ggml.model', 'no_vocab'),
-      count('llama.vocab_size', VOCABULARY),
+      count('llama.vocab_size', vocabulary),
     ],
   });
   const fd = openSync(path, 'w');
@@ -219,7 +226,7 @@ function writeModel(path: string, written: number, declared = written): number {
     for (const segment of file.segments) {
       if (segment.kind === 'bytes') writeSync(fd, segment.bytes, 0, segment.bytes.length, segment.offset);
     }
-    if (declared === written) fill(fd, tensors, offsets, lengths);
+    if (filled) fill(fd, tensors, offsets, lengths);
   } finally {
     closeSync(fd);
   }
@@ -227,19 +234,19 @@ function writeModel(path: string, written: number, declared = written): number {
   return file.size;
 }
 
-function layer(i: number) {
+function layer(i: number, { width, forward }: Shape) {
   const weight = (name: string, shape: readonly number[], type: 'f16' | 'f32' = 'f16') =>
     [`blk.${i}.${name}.weight`, shape, type] as const;
   return [
-    weight('attn_norm', [WIDTH], 'f32'),
-    weight('attn_q', [WIDTH, WIDTH]),
-    weight('attn_k', [WIDTH, WIDTH / 8]),
-    weight('attn_v', [WIDTH, WIDTH / 8]),
-    weight('attn_output', [WIDTH, WIDTH]),
-    weight('ffn_norm', [WIDTH], 'f32'),
-    weight('ffn_gate', [WIDTH, FORWARD]),
-    weight('ffn_up', [WIDTH, FORWARD]),
-    weight('ffn_down', [FORWARD, WIDTH]),
+    weight('attn_norm', [width], 'f32'),
+    weight('attn_q', [width, width]),
+    weight('attn_k', [width, width / 8]),
+    weight('attn_v', [width, width / 8]),
+    weight('attn_output', [width, width]),
+    weight('ffn_norm', [width], 'f32'),
+    weight('ffn_gate', [width, forward]),
+    weight('ffn_up', [width, forward]),
+    weight('ffn_down', [forward, width]),
   ];
 }
 
@@ -253,7 +260,7 @@ function fill(
   const random = createRandom(11);
   const table = new Uint16Array((1 << 20) + (1 << 16));
   for (let i = 0; i < table.length; i++) table[i] = encodeFloat('f16', random.normal() * 0.02);
-  const ones = Buffer.from(new Float32Array(WIDTH).fill(1).buffer);
+  const ones = Buffer.from(new Float32Array(SMALL.width).fill(1).buffer);
   for (const [i, tensor] of tensors.entries()) {
     const offset = offsets[i] ?? 0;
     const length = lengths[i] ?? 0;

@@ -22,7 +22,7 @@ const BENCHES = {
   quantize: async () => numbers(await benchQuantize()),
   threads: async () => numbers(await benchThreads()),
   ggml: async () => ggmlRatios(await benchGgml()),
-  gguf: async () => numbers(await benchGguf()),
+  gguf: async () => numbers(await benchGguf(Number(process.env.BENCH_RUNS ?? 3))),
   start: async () => numbers(benchStart()),
   models: async () => numbers(await benchModels()),
 } as const;

@@ -70,6 +70,8 @@ async function convertRows(
   const restored = arena.f32(measure ? count : 0);
   const importance = importanceReader(operation, context, arena);
   const collector = collectSums(kernels, measure);
+  // Without importance no scale exceeds the largest value, and those of halves fit into halves.
+  const alwaysFits = from === 'f16' && importance === undefined;
   let nonFinite = 0;
   for (let row = window.start; row < window.end; ) {
     await context.checkpoint();
@@ -87,7 +89,7 @@ async function convertRows(
     }
     nonFinite += found;
     encode(kernels, to, part, columns, await importance?.of(matrix), output);
-    if (found === 0) assertStored(to, output, row * columns);
+    if (found === 0 && !alwaysFits) assertStored(to, output, row * columns);
     if (measure) {
       const back = restored.subarray(0, part.length);
       decode(kernels, to, output, back);
