@@ -57,17 +57,46 @@ interface Run {
   readonly peakMB: number;
 }
 
+export interface FileFigures {
+  readonly oneThreadSeconds: number;
+  readonly twoThreadsSeconds: number;
+  readonly twoThreadsSpeedup: number;
+  readonly peakMB: number;
+  readonly peakTwoThreadsMB: number;
+  /** Two threads against `cp`, scaled to the bytes that are read and written. */
+  readonly ratioToCopy: number;
+  /** Absent where the library is not installed. */
+  readonly library?: {
+    readonly oneThreadSeconds: number;
+    readonly twoThreadsSeconds: number;
+    readonly fasterOneThread: number;
+    readonly fasterTwoThreads: number;
+    readonly peakMB: number;
+    readonly peakTwoThreadsMB: number;
+    /** 1 or 0. */
+    readonly sameBytes: number;
+  };
+}
+
+export interface GgufFigures {
+  readonly files: Readonly<Record<string, FileFigures>>;
+  readonly huge: {
+    readonly gigabytes: number;
+    readonly inspectSeconds: number;
+    readonly versionSeconds: number;
+  };
+}
+
 /** Makes its files under the folder for temporary files (about 3 GB while it runs), and removes them. */
-export async function benchGguf(runs = 3): Promise<object> {
+export async function benchGguf(runs = 3): Promise<GgufFigures> {
   const folder = mkdtempSync(join(tmpdir(), 'whittle-bench-'));
   try {
     const model = join(folder, 'model-f16.gguf');
     writeModel(model, SMALL, true);
-    const figures: Record<string, object> = {};
-    for (const target of TARGETS) figures[target.name] = compareRuns(folder, model, target, runs);
+    const files: Record<string, FileFigures> = {};
+    for (const target of TARGETS) files[target.name] = compareRuns(folder, model, target, runs);
     rmSync(model);
-    figures.huge = inspectHuge(folder);
-    return figures;
+    return { files, huge: inspectHuge(folder) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -78,7 +107,7 @@ function compareRuns(
   model: string,
   { name, id }: (typeof TARGETS)[number],
   runs: number,
-): object {
+): FileFigures {
   const ours = join(folder, 'ours.gguf');
   const theirs = join(folder, 'theirs.gguf');
   const copy = join(folder, 'copy');
@@ -113,12 +142,15 @@ function compareRuns(
     ratioToCopy: seconds(times.two) / copySeconds,
     ...(peer
       ? {
-          libraryOneThreadSeconds: seconds(times.peer),
-          libraryTwoThreadsSeconds: seconds(times.peerTwo),
-          fasterOneThread: seconds(times.peer) / seconds(times.one),
-          fasterTwoThreads: seconds(times.peerTwo) / seconds(times.two),
-          libraryPeakMB: peak(times.peer),
-          sameBytes: spawnSync('cmp', [ours, theirs]).status === 0 ? 1 : 0,
+          library: {
+            oneThreadSeconds: seconds(times.peer),
+            twoThreadsSeconds: seconds(times.peerTwo),
+            fasterOneThread: seconds(times.peer) / seconds(times.one),
+            fasterTwoThreads: seconds(times.peerTwo) / seconds(times.two),
+            peakMB: peak(times.peer),
+            peakTwoThreadsMB: peak(times.peerTwo),
+            sameBytes: spawnSync('cmp', [ours, theirs]).status === 0 ? 1 : 0,
+          },
         }
       : {}),
   };
@@ -165,7 +197,7 @@ function library(model: string, output: string, type: number, threads: number): 
 }
 
 /** A model of 100 GB whose payloads were never written: only its head can be read quickly. */
-function inspectHuge(folder: string): object {
+function inspectHuge(folder: string): GgufFigures['huge'] {
   const path = join(folder, 'huge.gguf');
   const bytes = writeModel(path, HUGE, false);
   const args = [MAIN, 'inspect', path];

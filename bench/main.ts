@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { benchGgml } from './ggml.ts';
 import { benchGguf } from './gguf.ts';
 import { benchKernels } from './kernels.ts';
+import { encoderTable, fileTable } from './markdown.ts';
 import { benchModels } from './models.ts';
 import { benchQuantize } from './quantize.ts';
 import { benchStart } from './start.ts';
@@ -21,11 +22,23 @@ const BENCHES = {
   kernels: async () => ratios(await benchKernels()),
   quantize: async () => numbers(await benchQuantize()),
   threads: async () => numbers(await benchThreads()),
-  ggml: async () => ggmlRatios(await benchGgml()),
-  gguf: async () => numbers(await benchGguf(Number(process.env.BENCH_RUNS ?? 3))),
+  ggml: async () => ggmlRatios(keep(encoderTable, await benchGgml())),
+  gguf: async () => {
+    const figures = await benchGguf(Number(process.env.BENCH_RUNS ?? 3));
+    keep(fileTable, figures.files);
+    return numbers(figures);
+  },
   start: async () => numbers(benchStart()),
   models: async () => numbers(await benchModels()),
 } as const;
+
+/** Tables for README.md that the chosen benches made. */
+const tables: string[] = [];
+
+function keep<T>(render: (figures: T) => string, figures: T): T {
+  tables.push(render(figures));
+  return figures;
+}
 
 type BenchName = keyof typeof BENCHES;
 type Figures = Record<string, number>;
@@ -97,6 +110,11 @@ mkdirSync(RESULTS, { recursive: true });
 const path = `${RESULTS}${report.date.replaceAll(':', '-')}.json`;
 writeFileSync(path, `${JSON.stringify(report, null, 2)}\n`);
 console.log(`\nKept in ${path}`);
+if (tables.length > 0) {
+  const markdown = path.replace(/json$/, 'md');
+  writeFileSync(markdown, `${tables.join('\n\n')}\n`);
+  console.log(`Tables in ${markdown}`);
+}
 
 if (values.compare !== undefined) {
   const before: typeof report = JSON.parse(readFileSync(values.compare, 'utf8'));

@@ -92,11 +92,33 @@ async function execute(
       signal: options.signal,
       onProgress: options.onProgress,
       inputs: [...model.sources, ...imatrixSources(imatrix)],
+      prove: (outputs) => reopen(outputs, planned),
     });
   } catch (error) {
     // A tensor's error that names no file is one of the model.
     throw isWhittleError(error) && error.details.tensor !== undefined
       ? error.with({ file: model.file })
       : error;
+  }
+}
+
+/** What was written is read again, strictly, before it appears: every tensor in its place, and of the type that was planned. */
+async function reopen(
+  outputs: readonly (readonly string[])[],
+  planned: readonly PlannedOutput[],
+): Promise<void> {
+  for (const [index, [first]] of outputs.entries()) {
+    if (first === undefined) continue;
+    await using written = await openGguf(first);
+    const wanted = planned[index]?.plan.tensors.map(({ name, to }) => `${name} ${to}`) ?? [];
+    const found = written.tensors.map(({ name, type }) => `${name} ${type}`);
+    const different = wanted.findIndex((tensor, i) => tensor !== found[i]);
+    if (different < 0 && wanted.length === found.length) continue;
+    throw new WhittleError('E_VERIFICATION', 'the file that was written is not the one that was planned', {
+      file: planned[index]?.path,
+      expected: wanted[different] ?? `${wanted.length} tensors`,
+      found: found[different] ?? `${found.length} tensors`,
+      hint: 'Run it again; if it happens twice, please report it.',
+    });
   }
 }
