@@ -20,8 +20,9 @@ export interface GgmlOracle {
   dequantize(type: BlockType, blocks: Uint8Array): Float32Array;
 }
 
-/** Folder of the prebuilt llama.cpp libraries, or undefined where they are not installed. */
+/** Folder of the prebuilt llama.cpp libraries; undefined where they are not installed, or with WHITTLE_NO_ORACLE=1 to try how that is. */
 export function llamaLibraries(): string | undefined {
+  if (process.env.WHITTLE_NO_ORACLE === '1') return undefined;
   const folder = fileURLToPath(
     new URL('../../node_modules/@node-llama-cpp/linux-x64/bins/linux-x64', import.meta.url),
   );

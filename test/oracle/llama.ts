@@ -53,7 +53,7 @@ export interface LlamaOracle {
 
 /** Starts the child; undefined where the library is not installed, or with WHITTLE_NO_ORACLE=1 to try how that is. */
 export function llamaOracle(): LlamaOracle | undefined {
-  const libraries = process.env.WHITTLE_NO_ORACLE === '1' ? undefined : llamaLibraries();
+  const libraries = llamaLibraries();
   if (libraries === undefined || process.platform !== 'linux' || process.arch !== 'x64') return undefined;
   let child: Child | undefined;
   let queue: Promise<unknown> = Promise.resolve();
