@@ -65,6 +65,8 @@ export interface FileFigures {
   readonly peakTwoThreadsMB: number;
   /** Two threads against `cp`, scaled to the bytes that are read and written. */
   readonly ratioToCopy: number;
+  /** The same with the copy flushed to the disk, as our output is when the command ends. */
+  readonly ratioToFlushedCopy: number;
   /** Absent where the library is not installed. */
   readonly library?: {
     readonly oneThreadSeconds: number;
@@ -118,6 +120,7 @@ function compareRuns(
     peer: [] as Run[],
     peerTwo: [] as Run[],
     copy: [] as number[],
+    flushed: [] as number[],
   };
   for (let run = 0; run < runs; run++) {
     times.one.push(whittle(folder, model, ours, name, 1));
@@ -125,6 +128,7 @@ function compareRuns(
     times.two.push(whittle(folder, model, ours, name, 2));
     if (peer) times.peerTwo.push(library(model, theirs, id, 2));
     times.copy.push(timed('cp', [model, copy]));
+    times.flushed.push((times.copy.at(-1) ?? 0) + flushSeconds(copy));
     rmSync(copy);
   }
   const seconds = (list: readonly Run[]): number => median(list.map((run) => run.seconds));
@@ -132,7 +136,8 @@ function compareRuns(
   const outputBytes = statSync(ours).size;
   const inputBytes = statSync(model).size;
   // What `cp` would take to read the input and write no more than the output has.
-  const copySeconds = (median(times.copy) * (inputBytes + outputBytes)) / (2 * inputBytes);
+  const share = (inputBytes + outputBytes) / (2 * inputBytes);
+  const copySeconds = median(times.copy) * share;
   const result = {
     oneThreadSeconds: seconds(times.one),
     twoThreadsSeconds: seconds(times.two),
@@ -140,6 +145,7 @@ function compareRuns(
     peakMB: peak(times.one),
     peakTwoThreadsMB: peak(times.two),
     ratioToCopy: seconds(times.two) / copySeconds,
+    ratioToFlushedCopy: seconds(times.two) / (median(times.flushed) * share),
     ...(peer
       ? {
           library: {
@@ -204,6 +210,13 @@ function inspectHuge(folder: string): GgufFigures['huge'] {
   const start = median(Array.from({ length: 5 }, () => timed(process.execPath, [MAIN, '--version'])));
   const inspect = median(Array.from({ length: 5 }, () => timed(process.execPath, args)));
   return { gigabytes: bytes / 1e9, inspectSeconds: inspect, versionSeconds: start };
+}
+
+/** What is left to write of a file that was just written. */
+function flushSeconds(path: string): number {
+  const start = performance.now();
+  spawnSync('sync', [path]);
+  return (performance.now() - start) / 1000;
 }
 
 function timed(command: string, args: readonly string[]): number {
