@@ -9,30 +9,8 @@
  * of two levels, then all (tables.ts says why); a record is the 4 levels times 16, a byte each, and at byte 8 the point's word.
  */
 
+import { levelOf, rest, ROUNDING, scaled, term } from './levels';
 import { INVERSE, LANES, ON_GRID, PRODUCT, REACH, REST, ROOT, SCALE, SQUARE, TERMS, W, WORDS, WX, X } from './scratch';
-
-/** 3 · 2^23: added to y it rounds y/2 to the nearest integer, in the low bits of the sum. */
-const ROUNDING: f32 = 25165824;
-
-// @ts-ignore: decorator
-@inline
-function scaled(value: v128, inverse: v128): v128 {
-  return f32x4.sub(f32x4.mul(inverse, value), f32x4.splat(1));
-}
-
-// @ts-ignore: decorator
-@inline
-function level(sum: v128): v128 {
-  const l = i32x4.sub(v128.and(sum, i32x4.splat(0x7fffff)), i32x4.splat(0x400000));
-  return i32x4.min_s(i32x4.max_s(l, i32x4.splat(0)), i32x4.splat(7));
-}
-
-/** How far y is from the level it was rounded to; 1 is the border. */
-// @ts-ignore: decorator
-@inline
-function rest(most: v128, y: v128, sum: v128): v128 {
-  return f32x4.pmax(most, f32x4.abs(f32x4.sub(y, f32x4.sub(sum, f32x4.splat(ROUNDING)))));
-}
 
 /** Words of the group at `x`; the farthest rest is left in REST. */
 // @ts-ignore: decorator
@@ -46,28 +24,21 @@ function round(x: usize, inverse: v128): v128 {
   y = scaled(v128.load32_splat(x), inverse);
   sum = f32x4.add(y, rounding);
   most = rest(most, y, sum);
-  word = v128.or(word, level(sum));
+  word = v128.or(word, levelOf(sum, 7));
   y = scaled(v128.load32_splat(x, 4), inverse);
   sum = f32x4.add(y, rounding);
   most = rest(most, y, sum);
-  word = v128.or(word, i32x4.shl(level(sum), 3));
+  word = v128.or(word, i32x4.shl(levelOf(sum, 7), 3));
   y = scaled(v128.load32_splat(x, 8), inverse);
   sum = f32x4.add(y, rounding);
   most = rest(most, y, sum);
-  word = v128.or(word, i32x4.shl(level(sum), 6));
+  word = v128.or(word, i32x4.shl(levelOf(sum, 7), 6));
   y = scaled(v128.load32_splat(x, 12), inverse);
   sum = f32x4.add(y, rounding);
   most = rest(most, y, sum);
-  word = v128.or(word, i32x4.shl(level(sum), 9));
+  word = v128.or(word, i32x4.shl(levelOf(sum, 7), 9));
   v128.store(REST, most);
   return word;
-}
-
-// @ts-ignore: decorator
-@inline
-function term(root: v128, x: v128, q: v128): v128 {
-  const d = f32x4.sub(q, x);
-  return f32x4.mul(f32x4.mul(root, d), d);
 }
 
 /** Scale times each level's code, for four candidates. */

@@ -27,7 +27,8 @@ async function errorOf(bytes: Uint8Array, limits: Partial<Limits> = {}): Promise
   } catch (error) {
     if (!isWhittleError(error)) throw error;
     expect(error.details.file).toBe('bad.gguf');
-    expect(error.details.hint).toBeDefined();
+    // A sentence that tells what to do.
+    expect(error.details.hint).toMatch(/^\S.{8,}[.?!)]$/s);
     expect(counting.isClosed).toBe(true);
     expect(counting.largest).toBeLessThanOrEqual(bytes.length);
     return error;
