@@ -25,24 +25,23 @@ export async function runInspectAny(
   if (wishes.tensor !== undefined && wishes.stats === false) {
     throw new WhittleError('E_USAGE', '--tensor shows statistics, which --no-stats leaves out');
   }
-  const format = await modelFormat(file);
   const asked = wishes.tensor !== undefined || !NAMED_ORDERS.includes(wishes.sort);
-  const bytes = await totalBytes(file, format);
-  const flags = { ...wishes, stats: wishes.stats ?? (asked || bytes <= MEASURED_BYTES) };
-  if (format === 'onnx') await (await import('./inspect.ts')).runInspect(context, file, flags);
-  else await (await import('./gguf/inspect.ts')).runInspectGguf(context, file, flags);
-  if (!flags.stats && wishes.stats === undefined) {
+  const flagsFor = (bytes: number): InspectFlags => {
+    return { ...wishes, stats: wishes.stats ?? (asked || bytes <= MEASURED_BYTES) };
+  };
+  let bytes: number;
+  if ((await modelFormat(file)) === 'gguf') {
+    const { openGguf } = await import('../formats/gguf/open.ts');
+    await using model = await openGguf(file);
+    bytes = model.bytes;
+    await (await import('./gguf/inspect.ts')).runInspectGguf(context, model, flagsFor(bytes));
+  } else {
+    // A file that is not there is the command's own error.
+    bytes = (await stat(file).catch(() => undefined))?.size ?? 0;
+    await (await import('./inspect.ts')).runInspect(context, file, flagsFor(bytes));
+  }
+  if (!flagsFor(bytes).stats && wishes.stats === undefined) {
     context.say(`Weights were not measured: ${formatBytes(bytes)} of them. Pass --stats to read them all.`);
   }
   return undefined;
-}
-
-/** 0 for a model that cannot be opened: the command itself says why. */
-async function totalBytes(file: string, format: 'onnx' | 'gguf'): Promise<number> {
-  if (format === 'onnx') return (await stat(file).catch(() => undefined))?.size ?? 0;
-  const { openGguf } = await import('../formats/gguf/open.ts');
-  const model = await openGguf(file).catch(() => undefined);
-  if (model === undefined) return 0;
-  await model.close();
-  return model.bytes;
 }

@@ -3,12 +3,12 @@
 import { expect, test } from 'vitest';
 import { blobSource, openOnnx } from '../../src/browser.ts';
 import { createRandom } from '../../src/core/random.ts';
-import type { ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../../src/formats/onnx/messages.ts';
 import { encodeModel } from '../../src/formats/onnx/model.ts';
 import { referenceKernels, wasmKernels } from '../../src/kernels/index.ts';
 import { measureTensor, quantizeTensor } from '../../src/numerics/index.ts';
 import { planCompression } from '../../src/planning/plan-onnx.ts';
 import { presetRecipe } from '../../src/planning/presets.ts';
+import { matMulModel } from './page-models.ts';
 
 const ROWS = 64;
 const COLUMNS = 48;
@@ -18,56 +18,9 @@ function normals(count: number): Float32Array {
   return Float32Array.from({ length: count }, () => random.normal());
 }
 
-function matMulModel(weights: Float32Array): ModelProto {
-  const rest = { metadataProps: [], unknown: [] };
-  const value = (name: string, size: number): ValueInfoProto => ({
-    name,
-    type: {
-      tensorType: {
-        elemType: 1,
-        shape: {
-          dim: [
-            { dimParam: 'n', unknown: [] },
-            { dimValue: BigInt(size), unknown: [] },
-          ],
-          unknown: [],
-        },
-        unknown: [],
-      },
-      unknown: [],
-    },
-    ...rest,
-  });
-  const node: NodeProto = { input: ['x', 'w'], output: ['y'], opType: 'MatMul', attribute: [], ...rest };
-  const tensor: TensorProto = {
-    name: 'w',
-    dims: [ROWS, COLUMNS],
-    dataType: 1,
-    rawData: { kind: 'inline', bytes: new Uint8Array(weights.buffer) },
-    stringData: [],
-    externalData: [],
-    ...rest,
-  };
-  return {
-    irVersion: 8n,
-    opsetImport: [{ domain: '', version: 17n, unknown: [] }],
-    graph: {
-      node: [node],
-      name: 'page',
-      initializer: [tensor],
-      input: [value('x', ROWS)],
-      output: [value('y', COLUMNS)],
-      valueInfo: [],
-      ...rest,
-    },
-    functions: [],
-    ...rest,
-  };
-}
-
 test('a dropped ONNX file opens lazily and gives its weights', async () => {
   const weights = normals(ROWS * COLUMNS);
-  const file = new Blob([new Uint8Array(await encodeModel(matMulModel(weights)))]);
+  const file = new Blob([new Uint8Array(await encodeModel(matMulModel(weights, ROWS, COLUMNS)))]);
   const model = await openOnnx(blobSource(file, 'dropped.onnx'));
   const [weight] = model.weights();
   expect(weight).toMatchObject({ name: 'w', dtype: 'f32', shape: [ROWS, COLUMNS] });
@@ -77,7 +30,9 @@ test('a dropped ONNX file opens lazily and gives its weights', async () => {
 });
 
 test('q4 is planned to the byte in the page', async () => {
-  const file = new Blob([new Uint8Array(await encodeModel(matMulModel(normals(ROWS * COLUMNS))))]);
+  const file = new Blob([
+    new Uint8Array(await encodeModel(matMulModel(normals(ROWS * COLUMNS), ROWS, COLUMNS))),
+  ]);
   const model = await openOnnx(blobSource(file, 'dropped.onnx'));
   const { plan, files } = await planCompression(model, presetRecipe('q4'), { fileName: 'dropped_q4.onnx' });
   const parts = plan.tensors.find(({ name }) => name === 'w')?.parts.map(({ length }) => length);

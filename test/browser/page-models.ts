@@ -69,6 +69,11 @@ export function pageImatrix(): Uint8Array {
 export function pageOnnx(): Promise<Uint8Array> {
   const random = createRandom(5);
   const weights = Float32Array.from({ length: COLUMNS * ROWS }, () => ((random.uint32() & 0x3ff) - 512) / 64);
+  return encodeModel(matMulModel(weights, COLUMNS, ROWS));
+}
+
+/** y = x · w with w of [inputs, outputs]. */
+export function matMulModel(weights: Float32Array, inputs: number, outputs: number): ModelProto {
   const rest = { metadataProps: [], unknown: [] };
   const value = (name: string, size: number): ValueInfoProto => ({
     name,
@@ -91,29 +96,28 @@ export function pageOnnx(): Promise<Uint8Array> {
   const node: NodeProto = { input: ['x', 'w'], output: ['y'], opType: 'MatMul', attribute: [], ...rest };
   const tensor: TensorProto = {
     name: 'w',
-    dims: [COLUMNS, ROWS],
+    dims: [inputs, outputs],
     dataType: 1,
     rawData: { kind: 'inline', bytes: new Uint8Array(weights.buffer) },
     stringData: [],
     externalData: [],
     ...rest,
   };
-  const model: ModelProto = {
+  return {
     irVersion: 8n,
     opsetImport: [{ domain: '', version: 17n, unknown: [] }],
     graph: {
       node: [node],
       name: 'page',
       initializer: [tensor],
-      input: [value('x', COLUMNS)],
-      output: [value('y', ROWS)],
+      input: [value('x', inputs)],
+      output: [value('y', outputs)],
       valueInfo: [],
       ...rest,
     },
     functions: [],
     ...rest,
   };
-  return encodeModel(model);
 }
 
 /** What is written, by the name of its type; `guided` with the matrix. */

@@ -1,8 +1,12 @@
 /** `whittle inspect` for GGUF: tensors by layer with their statistics, and the metadata key by key. */
 
-import type { GgufMetadataSummary, GgufSummary, GgufTensorSummary } from '../../compress/gguf/inspect.ts';
-import { inspectGguf } from '../../compress/gguf/inspect-file.ts';
-import type { GgufValue } from '../../formats/gguf/gguf.ts';
+import {
+  type GgufMetadataSummary,
+  type GgufSummary,
+  type GgufTensorSummary,
+  summarizeGguf,
+} from '../../compress/gguf/inspect.ts';
+import type { GgufModel, GgufValue } from '../../formats/gguf/gguf.ts';
 import { counted, formatBytes, formatCount, formatShortCount } from '../../report/format.ts';
 import type { FileReport, TensorReport } from '../../report/model-report.ts';
 import { type Column, renderTable } from '../../report/table.ts';
@@ -17,11 +21,11 @@ const SHOWN_CHARACTERS = 60;
 
 export async function runInspectGguf(
   context: Context,
-  file: string,
+  model: GgufModel,
   flags: InspectFlags,
 ): Promise<undefined> {
-  if (flags.html !== undefined) await checkText(flags.html, 'page', [file]);
-  const summary = await inspectGguf(file, {
+  if (flags.html !== undefined) await checkText(flags.html, 'page', [model.file]);
+  const summary = await summarizeGguf(model, {
     statistics: flags.stats,
     tensors: flags.tensor,
     signal: context.signal,
