@@ -4,47 +4,65 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { compilePattern } from '../../../src/planning/gguf/pattern.ts';
 
-/** Patterns from pieces that mean the same in ECMAScript and here; small, since backtracking is what answers for ECMAScript. */
-const pattern = fc.letrec<{ atom: string; term: string; sequence: string; any: string }>((tie) => ({
-  atom: fc.oneof(
-    { maxDepth: 2 },
-    fc.constantFrom(
-      'a',
-      'b',
-      '_',
-      '\\.',
-      '.',
-      '\\d',
-      '\\w',
-      '\\D',
-      '[ab]',
-      '[^a]',
-      '[a-c0-3]',
-      '[\\d_]',
-      '[-a]',
-      '[a-]',
+/** Anything that repeats, in a part already built: a digit before the brace tells a count from a name. */
+const REPEATS = /[*+?]|\{\d/;
+
+/**
+ * Patterns from pieces that mean the same in ECMAScript and here. What answers for ECMAScript backtracks, and a repetition
+ * inside a repetition takes it time without bound (an hour, once): those are tried on names of three characters only.
+ */
+const patterns = (nested: boolean) =>
+  fc.letrec<{ atom: string; term: string; sequence: string; any: string }>((tie) => ({
+    atom: fc.oneof(
+      { maxDepth: 2 },
+      fc.constantFrom(
+        'a',
+        'b',
+        '_',
+        '\\.',
+        '.',
+        '\\d',
+        '\\w',
+        '\\D',
+        '[ab]',
+        '[^a]',
+        '[a-c0-3]',
+        '[\\d_]',
+        '[-a]',
+        '[a-]',
+      ),
+      fc.constantFrom('^', '$', '\\b', '\\B'),
+      tie('any').map((inner) => `(${inner})`),
+      tie('any').map((inner) => `(?:${inner})`),
+      tie('any').map((inner) => `(?=${inner})`),
+      tie('any').map((inner) => `(?!${inner})`),
     ),
-    fc.constantFrom('^', '$', '\\b', '\\B'),
-    tie('any').map((inner) => `(${inner})`),
-    tie('any').map((inner) => `(?:${inner})`),
-    tie('any').map((inner) => `(?=${inner})`),
-    tie('any').map((inner) => `(?!${inner})`),
-  ),
-  term: fc
-    .tuple(tie('atom'), fc.constantFrom('', '', '*', '+', '?', '*?', '+?', '{2}', '{1,}', '{0,2}', '{2,3}?'))
-    .map(([atom, quantifier]) => (/^(?:\(\?[=!]|[\^$]$|\\[bB]$)/.test(atom) ? atom : `${atom}${quantifier}`)),
-  sequence: fc.array(tie('term'), { maxLength: 3 }).map((parts) => parts.join('')),
-  any: fc.array(tie('sequence'), { minLength: 1, maxLength: 2 }).map((parts) => parts.join('|')),
-})).any;
+    term: fc
+      .tuple(
+        tie('atom'),
+        fc.constantFrom('', '', '*', '+', '?', '*?', '+?', '{2}', '{1,}', '{0,2}', '{2,3}?'),
+      )
+      .map(([atom, quantifier]) => {
+        const assertion = /^(?:\(\?[=!]|[\^$]$|\\[bB]$)/.test(atom);
+        const repeats = REPEATS.test(atom.replace(/\(\?/g, '('));
+        return assertion || (repeats && !nested) ? atom : `${atom}${quantifier}`;
+      }),
+    sequence: fc.array(tie('term'), { maxLength: 3 }).map((parts) => parts.join('')),
+    any: fc.array(tie('sequence'), { minLength: 1, maxLength: 2 }).map((parts) => parts.join('|')),
+  })).any;
 
-const name = fc.string({ unit: fc.constantFrom('a', 'b', 'c', '0', '3', '.', '_'), maxLength: 10 });
+const name = (maxLength: number) =>
+  fc.string({ unit: fc.constantFrom('a', 'b', 'c', '0', '3', '.', '_'), maxLength });
 
-test('answers as ECMAScript does on any pattern and name', () => {
+test.each([
+  ['a pattern without nested repetitions and a name', patterns(false), name(8)],
+  ['any pattern and a short name', patterns(true), name(3)],
+])('answers as ECMAScript does on %s', (_, pattern, text) => {
   fc.assert(
-    fc.property(pattern, name, (source, text) => {
-      expect(compilePattern(source).test(text)).toBe(new RegExp(source).test(text));
+    fc.property(pattern, text, (source, candidate) => {
+      expect(compilePattern(source).test(candidate)).toBe(new RegExp(source).test(candidate));
     }),
-    { numRuns: 2000 },
+    { numRuns: 1000 },
   );
 });
 
