@@ -1,7 +1,7 @@
 /**
  * The order of the layers, held by a test: an import may only point right or down.
  *
- *   cli → compress → execution → planning, hub, verify → algorithms, calibration → formats → numerics → kernels → core
+ *   cli → compress → execution → planning, hub, verify → algorithms → calibration → formats → numerics → kernels → core
  *
  * `browser`, the entry for pages, stands beside `index` and reaches nothing of Node.
  * `io`, `runtime` and `report` stand beside the chain: they know core and plain result types only.
@@ -22,11 +22,12 @@ const MAY_IMPORT: Record<string, { values: readonly string[]; types?: readonly s
   io: { values: ['core', 'errors'] },
   kernels: { values: ['core', 'errors'] },
   numerics: { values: ['kernels', 'core', 'errors'] },
-  calibration: { values: ['numerics', 'kernels', 'core', 'errors'] },
+  calibration: { values: ['formats', 'numerics', 'kernels', 'io', 'runtime', 'core', 'errors'] },
+  algorithms: { values: ['calibration', 'numerics', 'kernels', 'core', 'errors'] },
   formats: { values: ['numerics', 'io', 'core', 'errors'] },
   runtime: { values: ['core', 'errors'] },
   report: { values: ['core', 'errors'], types: ['numerics', 'planning', 'verify', 'runtime'] },
-  verify: { values: ['runtime', 'numerics', 'kernels', 'core', 'errors'] },
+  verify: { values: ['calibration', 'formats', 'runtime', 'numerics', 'kernels', 'io', 'core', 'errors'] },
   planning: { values: ['formats', 'numerics', 'core', 'errors'], types: ['io'] },
   hub: { values: ['formats', 'io', 'core', 'errors'] },
   execution: { values: ['planning', 'formats', 'numerics', 'kernels', 'io', 'core', 'errors'] },
@@ -37,6 +38,7 @@ const MAY_IMPORT: Record<string, { values: readonly string[]; types?: readonly s
       'hub',
       'verify',
       'runtime',
+      'algorithms',
       'calibration',
       'formats',
       'numerics',
@@ -52,6 +54,7 @@ const MAY_IMPORT: Record<string, { values: readonly string[]; types?: readonly s
       'execution',
       'planning',
       'hub',
+      'algorithms',
       'calibration',
       'formats',
       'numerics',
@@ -70,6 +73,7 @@ const MAY_IMPORT: Record<string, { values: readonly string[]; types?: readonly s
       'verify',
       'runtime',
       'report',
+      'algorithms',
       'calibration',
       'formats',
       'numerics',
@@ -88,6 +92,7 @@ const MAY_IMPORT: Record<string, { values: readonly string[]; types?: readonly s
       'verify',
       'runtime',
       'report',
+      'algorithms',
       'calibration',
       'formats',
       'numerics',
