@@ -30,9 +30,11 @@ const vad = fileURLToPath(
 async function run(path: string, feeds: Record<string, ort.Tensor>): Promise<number[]> {
   const session = await ort.InferenceSession.create(path, { intraOpNumThreads: 1, logSeverityLevel: 3 });
   const outputs = await session.run(feeds);
-  await session.release();
   const first = outputs[session.outputNames[0] ?? ''];
-  return Array.from(first?.data ?? [], Number);
+  // The values stand in the session's own memory: they are read before it goes.
+  const values = Array.from(first?.data ?? [], Number);
+  await session.release();
+  return values;
 }
 
 function ramp(...dims: number[]): ort.Tensor {
