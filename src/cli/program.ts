@@ -4,8 +4,8 @@
  */
 
 import { Command, Option } from 'commander';
+import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
-import { nearest } from '../planning/suggest.ts';
 import { examples, finish, type ProgramOptions } from './grammar/command.ts';
 import { addImatrix, addMerge, addSplit, addTypes } from './grammar/gguf.ts';
 import { addCompare, addDequantize, addInspect } from './grammar/models.ts';

@@ -4,6 +4,7 @@
  * quantized, one of them is held in memory, one weight at a time.
  */
 
+import { graphHints, NO_HINTS } from '../calibration/data/graph-hints.ts';
 import type { RunOptions } from '../core/progress.ts';
 import type { Shape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
@@ -15,7 +16,6 @@ import type { DequantizeOperation } from '../numerics/dequantize-operation.ts';
 import { errorMetrics } from '../numerics/index.ts';
 import { hasOnnxruntimeNode, onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import { onnxruntimeWeb } from '../runtime/onnxruntime-web.ts';
-import { graphHints, NO_HINTS } from '../verify/graph-hints.ts';
 import { proveModel } from '../verify/prove.ts';
 import type { Verification, VerifyOptions } from './options.ts';
 import { modelBytes } from './size.ts';

@@ -4,11 +4,11 @@
  */
 
 import { freemem } from 'node:os';
+import { graphHints, NO_HINTS } from '../calibration/data/graph-hints.ts';
 import { WhittleError } from '../errors.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
 import { hasOnnxruntimeNode, onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import { onnxruntimeWeb } from '../runtime/onnxruntime-web.ts';
-import { graphHints, NO_HINTS } from '../verify/graph-hints.ts';
 import {
   type Proof,
   type ProofOptions,

@@ -4,9 +4,9 @@
  * `MIN_ELEMENTS` are left alone: the nodes and names that a rewrite adds would outweigh what it saves.
  */
 
+import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
 import type { Recipe, Rule, Scheme } from './recipe.ts';
-import { nearest } from './suggest.ts';
 
 /** Fewest elements of a weight that presets touch: 4 KiB of f32 against about 1 KB of added graph. */
 export const MIN_ELEMENTS = 1024;

@@ -8,10 +8,10 @@
 
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
+import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
 import { isMode, MODE_NAMES, presetRecipe } from './presets.ts';
 import type { Match, Recipe, Rule, Scheme } from './recipe.ts';
-import { nearest } from './suggest.ts';
 
 export type { Match, Recipe, Rule, Scheme } from './recipe.ts';
 

@@ -4,8 +4,8 @@
  * the versions that transformers.js 4.2 pins: onnxruntime-node 1.24.3, onnxruntime-web 1.26-dev).
  */
 
+import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
-import { nearest } from './suggest.ts';
 
 export interface Target {
   readonly name: string;

@@ -4,16 +4,16 @@
  * that no two models are in memory at once. Times are medians after a warm-up run, taken in the same way on both sides.
  */
 
+import { type InputHints, NO_HINTS } from '../calibration/data/graph-hints.ts';
+import { readInputFile } from '../calibration/data/input-files.ts';
+import { inputScenarios, type Scenario } from '../calibration/data/input-shapes.ts';
+import { synthesizeValues } from '../calibration/data/input-values.ts';
+import { tensorValues } from '../calibration/data/tensor-values.ts';
 import type { RunOptions } from '../core/progress.ts';
 import { elementCount, formatShape, type Shape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
 import type { Runtime, RuntimeSession, RuntimeTensor } from '../runtime/runtime.ts';
-import { type InputHints, NO_HINTS } from './graph-hints.ts';
-import { readInputFile } from './input-files.ts';
-import { inputScenarios, type Scenario } from './input-shapes.ts';
-import { synthesizeValues } from './input-values.ts';
 import { createSimilarity, type OutputComparison, type SimilarityAccumulator } from './similarity.ts';
-import { tensorValues } from './values.ts';
 
 export interface ProofOptions extends RunOptions {
   readonly runtime: Runtime;

@@ -9,10 +9,10 @@
  * hold a NaN, the place is left out.
  */
 
+import { tensorValues } from '../calibration/data/tensor-values.ts';
 import { formatShape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
 import type { RuntimeTensor } from '../runtime/runtime.ts';
-import { tensorValues } from './values.ts';
 
 export interface OutputComparison {
   readonly name: string;

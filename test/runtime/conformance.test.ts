@@ -3,12 +3,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { makeTensor, tensorValues } from '../../src/calibration/data/tensor-values.ts';
 import type { DType } from '../../src/core/dtype.ts';
 import { onnxruntimeNode } from '../../src/runtime/onnxruntime-node.ts';
 import { loadError } from '../../src/runtime/onnxruntime-tensors.ts';
 import { onnxruntimeWeb } from '../../src/runtime/onnxruntime-web.ts';
 import type { Runtime } from '../../src/runtime/runtime.ts';
-import { makeTensor, tensorValues } from '../../src/verify/values.ts';
 import {
   floats,
   graph,

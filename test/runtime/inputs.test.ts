@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { type GraphView, graphHints, NO_HINTS } from '../../src/calibration/data/graph-hints.ts';
+import { inputScenarios } from '../../src/calibration/data/input-shapes.ts';
+import { synthesizeValues } from '../../src/calibration/data/input-values.ts';
+import { tensorValues } from '../../src/calibration/data/tensor-values.ts';
 import type { RuntimeValueInfo } from '../../src/runtime/runtime.ts';
-import { type GraphView, graphHints, NO_HINTS } from '../../src/verify/graph-hints.ts';
-import { inputScenarios } from '../../src/verify/input-shapes.ts';
-import { synthesizeValues } from '../../src/verify/input-values.ts';
-import { tensorValues } from '../../src/verify/values.ts';
 
 const shapesOf = (inputs: readonly RuntimeValueInfo[], hints = NO_HINTS) =>
   inputScenarios(inputs, hints).map(({ shapes }) => Object.fromEntries(shapes));

@@ -1,12 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { parseNpy, readInputFile } from '../../src/calibration/data/input-files.ts';
+import { makeTensor, tensorValues } from '../../src/calibration/data/tensor-values.ts';
 import { onnxruntimeNode } from '../../src/runtime/onnxruntime-node.ts';
 import type { RuntimeTensor, RuntimeValueInfo } from '../../src/runtime/runtime.ts';
-import { parseNpy, readInputFile } from '../../src/verify/input-files.ts';
 import { proveAgainst, proveModel, runReference } from '../../src/verify/prove.ts';
 import { compareTensors } from '../../src/verify/similarity.ts';
-import { makeTensor, tensorValues } from '../../src/verify/values.ts';
 import {
   floats,
   graph,

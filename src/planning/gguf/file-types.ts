@@ -8,8 +8,8 @@
  */
 
 import { GGML_TYPES, type GgmlType } from '../../core/ggml-types.ts';
+import { nearest } from '../../core/nearest.ts';
 import { WhittleError } from '../../errors.ts';
-import { nearest } from '../suggest.ts';
 
 export type FileTypeName =
   | 'F32'

@@ -5,9 +5,9 @@
  */
 
 import { GGML_TYPES, type GgmlType, isGgmlType } from '../../core/ggml-types.ts';
+import { nearest } from '../../core/nearest.ts';
 import { WhittleError } from '../../errors.ts';
 import type { GgufScalarType, GgufValue } from '../../formats/gguf/gguf.ts';
-import { nearest } from '../suggest.ts';
 import { isWeightType, WEIGHT_TYPES } from './check-options.ts';
 import { LONGEST_OVERRIDE_TEXT } from './metadata.ts';
 import { compilePattern } from './pattern.ts';

@@ -4,14 +4,14 @@
  * such inputs are indicative; with real ones (`--input`) they are the truth.
  */
 
-import { DTYPES, type DType } from '../core/dtype.ts';
-import { createRandom, type Random } from '../core/random.ts';
-import { elementCount, formatShape, type Shape } from '../core/shape.ts';
-import { WhittleError } from '../errors.ts';
-import type { RuntimeTensor, RuntimeValueInfo } from '../runtime/runtime.ts';
+import { DTYPES, type DType } from '../../core/dtype.ts';
+import { createRandom, type Random } from '../../core/random.ts';
+import { elementCount, formatShape, type Shape } from '../../core/shape.ts';
+import { WhittleError } from '../../errors.ts';
+import type { RuntimeTensor, RuntimeValueInfo } from '../../runtime/runtime.ts';
 import type { InputHints } from './graph-hints.ts';
 import { imageChannelAxis, isAudio, isCache, isSampleRate, isState, type Scenario } from './input-shapes.ts';
-import { makeTensor } from './values.ts';
+import { makeTensor } from './tensor-values.ts';
 
 /** More elements than any input needs: a wrong guess of a size must not fill the memory. */
 const MAX_ELEMENTS = 64 * 1024 * 1024;

@@ -4,10 +4,10 @@
  * usual first, are scenarios: whoever runs the original model takes the first that it accepts.
  */
 
-import { DTYPES } from '../core/dtype.ts';
-import type { Shape } from '../core/shape.ts';
-import { WhittleError } from '../errors.ts';
-import type { RuntimeValueInfo } from '../runtime/runtime.ts';
+import { DTYPES } from '../../core/dtype.ts';
+import type { Shape } from '../../core/shape.ts';
+import { WhittleError } from '../../errors.ts';
+import type { RuntimeValueInfo } from '../../runtime/runtime.ts';
 import type { InputHints } from './graph-hints.ts';
 
 export type DimensionRole =

@@ -4,11 +4,11 @@
  * evaluated: the .npy header is matched, not run, and object arrays are refused.
  */
 
-import { byteLength, DTYPES, type DType } from '../core/dtype.ts';
-import { elementCount, formatShape, type Shape } from '../core/shape.ts';
-import { WhittleError } from '../errors.ts';
-import type { RuntimeTensor, RuntimeValueInfo } from '../runtime/runtime.ts';
-import { makeTensor, tensorValues } from './values.ts';
+import { byteLength, DTYPES, type DType } from '../../core/dtype.ts';
+import { elementCount, formatShape, type Shape } from '../../core/shape.ts';
+import { WhittleError } from '../../errors.ts';
+import type { RuntimeTensor, RuntimeValueInfo } from '../../runtime/runtime.ts';
+import { makeTensor, tensorValues } from './tensor-values.ts';
 
 const NPY_TYPES: Readonly<Record<string, DType>> = {
   f2: 'f16',
