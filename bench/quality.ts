@@ -1,0 +1,173 @@
+/**
+ * `npm run bench:quality`: how far the shared language model drifts when its layers (all but embedding and head) are quantized
+ * with asymmetric groups along the input, by bits, group size and algorithm, beside what reference implementations gave.
+ * Dequantized weights are evaluated, since no runtime stores 3 bits. The table goes to the terminal and to
+ * bench/results/quality.md, the figures to bench/results/quality.json.
+ *
+ *     QUALITY_ROWS=3/32,2/32       only these bits/group (default: all of the reference)
+ *     QUALITY_METHODS=gptq,best    only these methods (default: all)
+ *     QUALITY_SEQUENCES=24         windows that are evaluated (default 96; other counts cannot be compared with the reference)
+ *     QUALITY_SAMPLES=16           windows of calibration (default 64)
+ *     QUALITY_THREADS=1            threads of onnxruntime (default 2)
+ *     QUALITY_LAYERS=1             prints every layer's report
+ *     QUALITY_MODULE=/path/x.js    methods of your own: a module that exports `methods: Method[]`
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { collectInputStatistics } from '#src/calibration/collect/collect-inputs.js';
+import type { Dataset } from '#src/calibration/data/dataset.js';
+import { findLayers, type Layer } from '#src/compress/solve/layers.js';
+import { METHODS, roundToNearest } from '#src/compress/solve/methods.js';
+import { type CollectStatistics, type Method, solveLayers } from '#src/compress/solve/solve.js';
+import { substituteWeights } from '#src/compress/solve/substitute.js';
+import { openOnnx } from '#src/formats/onnx/open.js';
+import { selectKernels } from '#src/kernels/index.js';
+import { onnxruntimeNode } from '#src/runtime/onnxruntime-node.js';
+import { CONTEXT, createEvaluation, modelInputs, tokenWindows } from './quality-model.js';
+import { REFERENCE, REFERENCE_FLOAT } from './quality-reference.js';
+
+const shared = fileURLToPath(new URL('../../../shared/', import.meta.url));
+const results = fileURLToPath(new URL('../../bench/results/', import.meta.url));
+const { env } = process;
+const threads = Number(env.QUALITY_THREADS ?? 2);
+
+interface Figure {
+  readonly bits: number;
+  readonly groupSize: number;
+  readonly method: string;
+  readonly perplexity: number;
+  readonly divergence: number;
+  /** Perplexity and divergence over the reference's. */
+  readonly perplexityRatio?: number | undefined;
+  readonly divergenceRatio?: number | undefined;
+  readonly seconds: number;
+}
+
+const model = await openOnnx(`${shared}models/lm/onnx/model.onnx`);
+const kernels = await selectKernels();
+const tokenizer = `${shared}models/lm/tokenizer.json`;
+const vocabulary = 4096;
+const layers = findLayers(model.proto).filter(({ outputs }) => outputs !== vocabulary);
+
+const evaluation = await createEvaluation(
+  model,
+  kernels,
+  tokenWindows(`${shared}data/lm-eval.txt`, tokenizer, Number(env.QUALITY_SEQUENCES ?? 96)),
+  threads,
+);
+console.log(`float: perplexity ${evaluation.float.toFixed(3)} (reference ${REFERENCE_FLOAT})\n`);
+
+const windows = tokenWindows(`${shared}data/lm-calib.txt`, tokenizer, Number(env.QUALITY_SAMPLES ?? 64));
+const BATCH = 4;
+const dataset: Dataset = {
+  count: Math.ceil(windows.length / BATCH),
+  description: `${windows.length} × ${CONTEXT} tokens of lm-calib.txt`,
+  synthetic: false,
+  notes: [],
+  async *samples() {
+    for (let start = 0; start < windows.length; start += BATCH)
+      yield { inputs: modelInputs(windows.slice(start, start + BATCH), 6) };
+  },
+};
+
+const source = { proto: model.proto, resolve: model.tensorBytes };
+const collect: CollectStatistics = (products, replaced, wanted) =>
+  collectInputStatistics(
+    { ...source, proto: substituteWeights(model.proto, replaced, kernels) },
+    dataset,
+    products,
+    { runtime: onnxruntimeNode(), collect: wanted, reference: source, threads },
+  );
+
+async function readLayer({ weight }: Layer): Promise<Float32Array> {
+  const bytes = await model.readTensor(weight.tensor);
+  return new Float32Array(bytes.slice().buffer);
+}
+
+async function measure(bits: number, groupSize: number, method: Method): Promise<Figure> {
+  const started = performance.now();
+  const grid = { bits, groupSize, symmetric: false };
+  const solved = await solveLayers(layers, {
+    method,
+    baseline: roundToNearest,
+    gridOf: () => grid,
+    read: readLayer,
+    collect,
+    onLayer: (report) => {
+      if (env.QUALITY_LAYERS !== undefined) console.log(JSON.stringify(report));
+    },
+  });
+  const seconds = (performance.now() - started) / 1000;
+  const values = new Map([...solved].map(([key, layer]) => [key, layer.values]));
+  const { perplexity, divergence } = await evaluation.evaluate(values);
+  const reference = REFERENCE.find((row) => row.bits === bits && row.groupSize === groupSize)?.figures[
+    method.name
+  ];
+  return {
+    bits,
+    groupSize,
+    method: method.name,
+    perplexity,
+    divergence,
+    perplexityRatio: reference && perplexity / reference[0],
+    divergenceRatio: reference && divergence / reference[1],
+    seconds,
+  };
+}
+
+async function ownMethods(path: string | undefined): Promise<readonly Method[]> {
+  if (path === undefined) return [];
+  const { methods }: { methods: readonly Method[] } = await import(pathToFileURL(path).href);
+  return methods;
+}
+
+/** Markdown: one line for each row, `perplexity (divergence, ratio to the reference)` in each column. */
+function table(figures: readonly Figure[]): string {
+  const names = [...new Set(figures.map(({ method }) => method))];
+  const lines = [
+    `| bits/group | ${names.join(' | ')} | best / best reference |`,
+    `|${' --- |'.repeat(names.length + 2)}`,
+  ];
+  for (const { bits, groupSize, figures: known } of REFERENCE) {
+    const row = figures.filter((figure) => figure.bits === bits && figure.groupSize === groupSize);
+    if (row.length === 0) continue;
+    const cells = names.map((name) => {
+      const found = row.find(({ method }) => method === name);
+      if (found === undefined) return '';
+      const ratio = found.divergenceRatio === undefined ? '' : `, ${found.divergenceRatio.toFixed(2)}×`;
+      return `${found.perplexity.toFixed(3)} (${found.divergence.toFixed(5)}${ratio})`;
+    });
+    const best = Math.min(...row.map(({ divergence }) => divergence));
+    const bestKnown = Math.min(...Object.values(known).map(([, divergence]) => divergence));
+    lines.push(`| ${bits} / ${groupSize} | ${cells.join(' | ')} | ${(best / bestKnown).toFixed(2)} |`);
+  }
+  return lines.join('\n');
+}
+
+const wantedRows = env.QUALITY_ROWS?.split(',');
+const wantedMethods = env.QUALITY_METHODS?.split(',');
+const all = [...METHODS.values(), ...(await ownMethods(env.QUALITY_MODULE))];
+const methods = all.filter(({ name }) => wantedMethods?.includes(name) ?? true);
+const figures: Figure[] = [];
+for (const { bits, groupSize } of REFERENCE) {
+  if (wantedRows !== undefined && !wantedRows.includes(`${bits}/${groupSize}`)) continue;
+  for (const method of methods) {
+    const figure = await measure(bits, groupSize, method);
+    figures.push(figure);
+    const ratio = figure.divergenceRatio === undefined ? '' : `  ${figure.divergenceRatio.toFixed(3)}×`;
+    console.log(
+      `${bits}/${groupSize}`.padEnd(7),
+      method.name.padEnd(20),
+      figure.perplexity.toFixed(3),
+      figure.divergence.toFixed(5) + ratio,
+      `  ${figure.seconds.toFixed(1)} s`,
+    );
+  }
+}
+await model.close();
+mkdirSync(results, { recursive: true });
+const report = { date: new Date().toISOString(), node: process.version, float: evaluation.float, figures };
+writeFileSync(`${results}quality.json`, `${JSON.stringify(report, null, 2)}\n`);
+writeFileSync(`${results}quality.md`, `${table(figures)}\n`);
+console.log(`\n${table(figures)}`);

@@ -1,0 +1,166 @@
+/**
+ * The layers of a model as algorithms see them: every weight that is nothing but the matrix of products (MatMul, Gemm, Conv),
+ * how it is stored, which tensors it is multiplied with, and in which stage of sequential calibration its turn comes.
+ *
+ * Stages: a product's stage is the largest number of other layers on a path to its input. Products of one stage depend on no
+ * layer of the same or a later stage, so one pass over the data serves all of them, and everything before them is settled.
+ * That is the order of GPTQ (Frantar et al. 2023, section 4: layers are calibrated on the inputs of the quantized prefix),
+ * derived from the graph in place of a list of modules.
+ */
+
+import type { Product } from '../../calibration/collect/products.ts';
+import { elementCount } from '../../core/shape.ts';
+import { topologicalOrder } from '../../formats/onnx/graph.ts';
+import type { GraphProto, ModelProto, NodeProto } from '../../formats/onnx/messages.ts';
+import { findWeights, type Weight } from '../../formats/onnx/model.ts';
+import { readInt, readInts } from '../../formats/onnx/rewrite/build.ts';
+import { indexGraph, type ResolvedUse, resolveUses, subgraphs } from '../../formats/onnx/rewrite/uses.ts';
+
+export interface Layer {
+  /** Key of the weight. */
+  readonly key: string;
+  readonly name: string;
+  readonly weight: Weight;
+  readonly outputs: number;
+  readonly inputs: number;
+  /** Stored [inputs, outputs]; else [outputs, inputs]. */
+  readonly turned: boolean;
+  /** One for each operator that reads the weight. */
+  readonly products: readonly Product[];
+  /** Convolution in groups: each group of outputs has inputs of its own. */
+  readonly groups: number;
+  readonly stage: number;
+}
+
+/**
+ * Layers of the main graph in the order of their stages; weights that other operators read as well are left out.
+ * @param wanted Keys of the weights that are to be solved; stages count these only. Default: all.
+ */
+export function findLayers(proto: ModelProto, wanted?: ReadonlySet<string>): Layer[] {
+  const { graph } = proto;
+  if (graph === undefined) return [];
+  const index = indexGraph(proto);
+  const found: { layer: Omit<Layer, 'stage'>; nodes: readonly NodeProto[] }[] = [];
+  for (const weight of findWeights(proto)) {
+    if (wanted !== undefined && !wanted.has(weight.key)) continue;
+    if (weight.graph !== graph || weight.isGraphOutput) continue;
+    const uses = resolveUses(weight, index);
+    const layer = layerOf(weight, uses, graph);
+    if (layer !== undefined) found.push({ layer, nodes: uses.map(({ node }) => node) });
+  }
+  const owners = new Map<NodeProto, number>();
+  for (const [number, { nodes }] of found.entries()) for (const node of nodes) owners.set(node, number);
+  const stages = stagesOf(graph, owners, found.length);
+  return found
+    .map(({ layer }, number) => ({ ...layer, stage: stages[number] ?? 0 }))
+    .sort((a, b) => a.stage - b.stage);
+}
+
+function layerOf(
+  weight: Weight,
+  uses: readonly ResolvedUse[],
+  graph: GraphProto,
+): Omit<Layer, 'stage'> | undefined {
+  const [first] = uses;
+  if (first === undefined || (elementCount(weight.shape) ?? 0) === 0) return undefined;
+  const products: Product[] = [];
+  const turned = isTurned(first);
+  for (const use of uses) {
+    if (use.graph !== graph || isTurned(use) !== turned) return undefined;
+    const product = productOf(weight, use);
+    if (product === undefined) return undefined;
+    products.push(product);
+  }
+  const inputs = products[0]?.inputs ?? 0;
+  const groups = Math.max(...products.map((product) => (product.kind === 'patches' ? product.groups : 1)));
+  return {
+    key: weight.key,
+    name: weight.name,
+    weight,
+    inputs,
+    outputs: (elementCount(weight.shape) ?? 0) / inputs,
+    turned,
+    products,
+    groups,
+  };
+}
+
+function isTurned({ role }: ResolvedUse): boolean {
+  return (role.kind === 'matmul' || role.kind === 'gemm') && !role.transposed;
+}
+
+function productOf({ key, shape }: Weight, { node, role }: ResolvedUse): Product | undefined {
+  const input = node.input[0] ?? '';
+  if (role.kind === 'matmul' || role.kind === 'gemm') {
+    const inputs = shape[role.transposed ? 1 : 0];
+    if (shape.length !== 2 || inputs === undefined) return undefined;
+    const columns = role.kind === 'gemm' && readInt(node, 'transA', 0) === 1;
+    return { weight: key, input, inputs, kind: columns ? 'columns' : 'rows' };
+  }
+  if (role.kind !== 'conv' || shape.length < 3) return undefined;
+  const kernel = shape.slice(2);
+  const autoPad = node.attribute.find(({ name }) => name === 'auto_pad')?.s;
+  // SAME depends on the size of the image: what the patches are is known at run time only.
+  if (autoPad !== undefined && !['NOTSET', 'VALID'].includes(new TextDecoder().decode(autoPad)))
+    return undefined;
+  const ones = kernel.map(() => 1);
+  return {
+    weight: key,
+    input,
+    inputs: elementCount(shape.slice(1)) ?? 0,
+    kind: 'patches',
+    kernel,
+    strides: readInts(node, 'strides') ?? ones,
+    dilations: readInts(node, 'dilations') ?? ones,
+    pads: readInts(node, 'pads') ?? [...kernel, ...kernel].map(() => 0),
+    groups: readInt(node, 'group', 1),
+  };
+}
+
+/** Stage of each layer; a layer that is read several times waits for the last of its inputs. */
+function stagesOf(graph: GraphProto, owners: ReadonlyMap<NodeProto, number>, count: number): number[] {
+  const stages = new Array<number>(count).fill(0);
+  const order = topologicalOrder(graph) ?? graph.node;
+  // A second walk settles what reads a layer's outputs, where the layer's stage grew after its first use.
+  for (let walk = 0; walk <= count; walk++) {
+    const before = stages.join();
+    const depth = new Map<string, number>();
+    for (const node of order) {
+      const reached = Math.max(0, ...readNames(node).map((name) => depth.get(name) ?? 0));
+      const layer = owners.get(node);
+      let own = reached;
+      if (layer !== undefined) {
+        stages[layer] = Math.max(stages[layer] ?? 0, reached);
+        own = stages[layer] + 1;
+      }
+      for (const name of node.output) depth.set(name, own);
+    }
+    if (stages.join() === before) break;
+  }
+  return stages;
+}
+
+/** What a node reads, in its subgraphs too. */
+function readNames(node: NodeProto): string[] {
+  const inner = subgraphs(node).flatMap((graph) => graph.node.flatMap(readNames));
+  return [...node.input, ...inner];
+}
+
+/** The stored values as [outputs, inputs], a copy. */
+export function toMatrix(stored: Float32Array, { outputs, inputs, turned }: Layer): Float32Array {
+  return turned ? transpose(stored, inputs, outputs) : stored.slice();
+}
+
+/** [outputs, inputs] in the order in which the weight is stored. */
+export function fromMatrix(values: Float32Array, { outputs, inputs, turned }: Layer): Float32Array {
+  return turned ? transpose(values, outputs, inputs) : values;
+}
+
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const turned = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++)
+      turned[column * rows + row] = values[row * columns + column]!;
+  }
+  return turned;
+}

@@ -1,0 +1,293 @@
+/**
+ * Solves the layers of a model one stage after the other: collect the statistics of the stage's inputs, choose the codes of its
+ * weights, put the dequantized weights into the model, go on. So every layer is calibrated on the inputs that the quantized
+ * prefix produces, and makes up for what the prefix lost (GPTQ, Frantar et al. 2023). Methods that need no data, or statistics of
+ * the float model only, are done in one stage.
+ *
+ * Where statistics come from and what a method does is handed in: this file holds the order of events.
+ */
+
+import { setImmediate } from 'node:timers/promises';
+import {
+  dequantizeMatrix,
+  type GridOptions,
+  type QuantizedMatrix,
+  type WeightMatrix,
+} from '../../algorithms/matrix.ts';
+import type { Collected, Product } from '../../calibration/collect/products.ts';
+import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
+import type { RunOptions } from '../../core/progress.ts';
+import { WhittleError } from '../../errors.ts';
+import { fromMatrix, type Layer, toMatrix } from './layers.ts';
+
+/** What a method made of one weight. */
+export interface Solution {
+  readonly quantized: QuantizedMatrix;
+  /** Share of the mean diagonal of H that was added to it, where the method factorises H. */
+  readonly damping?: number | undefined;
+  /** Inputs that were zero in all samples. */
+  readonly deadInputs?: number | undefined;
+  /** Another algorithm than was asked for did it, because of this. */
+  readonly instead?: { readonly algorithm: string; readonly reason: string } | undefined;
+}
+
+/** An algorithm with its settings. */
+export interface Method {
+  readonly name: string;
+  readonly needs: readonly Collected[];
+  /** Whether layers are calibrated on the inputs of the quantized prefix. */
+  readonly sequential: boolean;
+  solve(
+    weight: WeightMatrix,
+    grid: GridOptions,
+    statistics: InputStatistics | undefined,
+  ): Solution | Promise<Solution>;
+}
+
+/**
+ * Statistics of `products` in the model whose `replaced` weights (f32 in stored order, by key) take the place of its own.
+ * `cross` compares with the model as it is.
+ */
+export type CollectStatistics = (
+  products: readonly Product[],
+  replaced: ReadonlyMap<string, Float32Array>,
+  collect: readonly Collected[],
+) => Promise<ReadonlyMap<string, InputStatistics>>;
+
+export interface LayerReport {
+  readonly layer: string;
+  readonly algorithm: string;
+  readonly bits: number;
+  readonly groupSize: number;
+  /** ‖(W − Q) X‖ / ‖W X‖ squared, of round-to-nearest on the same grid options; of the weights alone without data. */
+  readonly errorBefore: number;
+  /** The same of the result. */
+  readonly errorAfter: number;
+  readonly damping?: number | undefined;
+  readonly deadInputs?: number | undefined;
+  /** Rows of inputs that were seen. */
+  readonly rows?: number | undefined;
+  readonly note?: string | undefined;
+}
+
+export interface SolvedLayer {
+  readonly quantized: QuantizedMatrix;
+  /** f32 in stored order: what the runtime multiplies with. */
+  readonly values: Float32Array;
+  readonly report: LayerReport;
+}
+
+export interface SolveOptions extends RunOptions {
+  readonly method: Method;
+  /** Round-to-nearest, which every result is compared with. */
+  readonly baseline: (weight: WeightMatrix, grid: GridOptions) => QuantizedMatrix;
+  readonly gridOf: (layer: Layer) => GridOptions;
+  /** f32 in stored order. */
+  readonly read: (layer: Layer) => Promise<Float32Array>;
+  /** Without it no statistics are collected; methods that need them refuse. */
+  readonly collect?: CollectStatistics | undefined;
+  readonly onLayer?: ((report: LayerReport, done: number, total: number) => void) | undefined;
+}
+
+/** @throws WhittleError E_ABORTED, E_USAGE where the method needs data and there is none, and what collecting throws */
+export async function solveLayers(
+  layers: readonly Layer[],
+  options: SolveOptions,
+): Promise<Map<string, SolvedLayer>> {
+  const { method, collect, gridOf, read, onLayer, onProgress, signal } = options;
+  const solved = new Map<string, SolvedLayer>();
+  const replaced = new Map<string, Float32Array>();
+  const weightBytes = layers.reduce((sum, { outputs, inputs }) => sum + outputs * inputs * 4, 0);
+  let bytesDone = 0;
+  for (const stage of stagesOf(layers, method)) {
+    const statistics =
+      collect === undefined || method.needs.length === 0
+        ? undefined
+        : await collect(
+            stage.flatMap(({ products }) => products),
+            replaced,
+            method.needs,
+          );
+    for (const layer of stage) {
+      // A turn of the event loop, so that a signal is heard.
+      await setImmediate();
+      if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
+      onProgress?.({
+        phase: `${method.name}, layer ${solved.size + 1} of ${layers.length}`,
+        bytesDone,
+        bytesTotal: weightBytes,
+        tensor: layer.name,
+      });
+      const values = toMatrix(await read(layer), layer);
+      const weight: WeightMatrix = { values, outputs: layer.outputs, inputs: layer.inputs };
+      const grid = gridOf(layer);
+      const seen = statistics?.get(layer.key);
+      const done = await solveOne(layer, weight, grid, seen, options);
+      solved.set(layer.key, done);
+      replaced.set(layer.key, done.values);
+      bytesDone += values.byteLength;
+      onLayer?.(done.report, solved.size, layers.length);
+    }
+  }
+  return solved;
+}
+
+function stagesOf(layers: readonly Layer[], method: Method): Layer[][] {
+  if (!method.sequential) return layers.length === 0 ? [] : [[...layers]];
+  const stages = new Map<number, Layer[]>();
+  for (const layer of layers) stages.set(layer.stage, [...(stages.get(layer.stage) ?? []), layer]);
+  return [...stages].sort(([a], [b]) => a - b).map(([, stage]) => stage);
+}
+
+async function solveOne(
+  layer: Layer,
+  weight: WeightMatrix,
+  grid: GridOptions,
+  statistics: InputStatistics | undefined,
+  { method, baseline }: SolveOptions,
+): Promise<SolvedLayer> {
+  const solution = await solveGroups(layer, weight, grid, statistics, method);
+  const { quantized, damping, deadInputs, instead } = solution;
+  const restored = dequantizeMatrix(quantized);
+  const before = dequantizeMatrix(baseline(weight, grid));
+  return {
+    quantized,
+    values: fromMatrix(restored, layer),
+    report: {
+      layer: layer.name,
+      algorithm: instead?.algorithm ?? method.name,
+      bits: grid.bits,
+      groupSize: grid.groupSize,
+      errorBefore: relativeError(weight, before, statistics),
+      errorAfter: relativeError(weight, restored, statistics),
+      damping,
+      deadInputs,
+      rows: statistics?.rows,
+      note: instead?.reason,
+    },
+  };
+}
+
+/** A grouped convolution is one problem for each group: its outputs see inputs of their own. */
+async function solveGroups(
+  { groups }: Layer,
+  weight: WeightMatrix,
+  grid: GridOptions,
+  statistics: InputStatistics | undefined,
+  method: Method,
+): Promise<Solution> {
+  if (groups <= 1) return method.solve(weight, grid, statistics);
+  const rows = weight.outputs / groups;
+  const solutions: Solution[] = [];
+  for (let group = 0; group < groups; group++) {
+    const values = weight.values.subarray(group * rows * weight.inputs, (group + 1) * rows * weight.inputs);
+    const part: WeightMatrix = { values, outputs: rows, inputs: weight.inputs };
+    solutions.push(await method.solve(part, grid, statistics && groupStatistics(statistics, group, groups)));
+  }
+  return joinSolutions(solutions, weight);
+}
+
+function groupStatistics(statistics: InputStatistics, group: number, groups: number): InputStatistics {
+  const slice = <A extends Float32Array | Float64Array>(array: A | undefined): A | undefined => {
+    if (array === undefined) return undefined;
+    const size = array.length / groups;
+    return cut(array, group * size, (group + 1) * size);
+  };
+  return {
+    inputs: statistics.inputs,
+    rows: statistics.rows,
+    squares: slice(statistics.squares) ?? statistics.squares,
+    magnitudes: slice(statistics.magnitudes),
+    sums: slice(statistics.sums),
+    peaks: slice(statistics.peaks),
+    gram: slice(statistics.gram),
+    cross: slice(statistics.cross),
+  };
+}
+
+function cut<A extends Float32Array | Float64Array>(array: A, start: number, end: number): A;
+function cut(array: Float32Array | Float64Array, start: number, end: number): Float32Array | Float64Array {
+  return array.subarray(start, end);
+}
+
+function joinSolutions(solutions: readonly Solution[], weight: WeightMatrix): Solution {
+  const first = solutions[0]!;
+  const { bits, groupSize, symmetric } = first.quantized;
+  const codes = new Uint8Array(weight.values.length);
+  const count = solutions.reduce((sum, { quantized }) => sum + quantized.scales.length, 0);
+  const scales = new Float32Array(count);
+  const zeroPoints = new Float32Array(count);
+  let code = 0;
+  let scale = 0;
+  for (const { quantized } of solutions) {
+    codes.set(quantized.codes, code);
+    scales.set(quantized.scales, scale);
+    zeroPoints.set(quantized.zeroPoints, scale);
+    code += quantized.codes.length;
+    scale += quantized.scales.length;
+  }
+  const dampings = solutions.flatMap(({ damping }) => damping ?? []);
+  const dead = solutions.flatMap(({ deadInputs }) => deadInputs ?? []);
+  return {
+    quantized: {
+      outputs: weight.outputs,
+      inputs: weight.inputs,
+      bits,
+      groupSize,
+      symmetric,
+      codes,
+      scales,
+      zeroPoints,
+    },
+    damping: dampings.length === 0 ? undefined : Math.max(...dampings),
+    deadInputs: dead.length === 0 ? undefined : dead.reduce((sum, count) => sum + count, 0),
+    instead: solutions.find(({ instead }) => instead !== undefined)?.instead,
+  };
+}
+
+/** tr(E H Eᵀ) / tr(W H Wᵀ) with E = W − Q; with the diagonal of H, or without H, where that is all that is known. */
+export function relativeError(
+  { values, outputs, inputs }: WeightMatrix,
+  restored: Float32Array,
+  statistics: InputStatistics | undefined,
+): number {
+  const gram = statistics?.groups === undefined ? statistics?.gram : undefined;
+  const squares = statistics?.groups === undefined ? statistics?.squares : undefined;
+  let noise = 0;
+  let signal = 0;
+  const difference = new Float64Array(inputs);
+  const row = new Float64Array(inputs);
+  for (let output = 0; output < outputs; output++) {
+    const start = output * inputs;
+    for (let i = 0; i < inputs; i++) {
+      row[i] = values[start + i]!;
+      difference[i] = values[start + i]! - restored[start + i]!;
+    }
+    noise += quadratic(difference, gram, squares);
+    signal += quadratic(row, gram, squares);
+  }
+  return signal > 0 ? noise / signal : noise > 0 ? Number.POSITIVE_INFINITY : 0;
+}
+
+/** xᵀ H x; upper half of H only, which is symmetric. */
+function quadratic(
+  x: Float64Array,
+  gram: Float32Array | undefined,
+  squares: Float64Array | undefined,
+): number {
+  const n = x.length;
+  let sum = 0;
+  if (gram === undefined) {
+    for (let i = 0; i < n; i++) sum += x[i]! * x[i]! * (squares?.[i] ?? 1);
+    return sum;
+  }
+  for (let i = 0; i < n; i++) {
+    const own = x[i]!;
+    if (own === 0) continue;
+    const start = i * n;
+    let rest = 0;
+    for (let j = i + 1; j < n; j++) rest += gram[start + j]! * x[j]!;
+    sum += own * (gram[start + i]! * own + 2 * rest);
+  }
+  return sum;
+}
