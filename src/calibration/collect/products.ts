@@ -23,6 +23,8 @@ export type Product = {
       /** Begins, then ends, per spatial axis. */
       readonly pads: readonly number[];
       readonly groups: number;
+      /** Pads follow from the input: as much as keeps ⌈size / stride⌉ positions (`pads` are then 0). */
+      readonly autoPad?: 'SAME_UPPER' | 'SAME_LOWER' | undefined;
     }
 );
 

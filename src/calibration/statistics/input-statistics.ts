@@ -6,6 +6,11 @@
 export interface InputStatistics {
   /** Length of x. */
   readonly inputs: number;
+  /**
+   * Groups of a grouped Conv, each with inputs of its own; 1 where absent. Every array then has the groups as its first axis:
+   * squares [groups, inputs], gram [groups, inputs, inputs].
+   */
+  readonly groups?: number | undefined;
   /** Number of x seen. */
   readonly rows: number;
   /** Σ x², per input; the diagonal of `gram`. */

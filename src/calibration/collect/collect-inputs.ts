@@ -1,0 +1,113 @@
+/**
+ * Collects the statistics of the inputs of products: the model, reduced to the nodes that lead to them and with nodes added
+ * that sum over rows, runs on every sample; what comes out is added up. Memory is that of the sums, however many samples
+ * there are, and activations stay in the runtime. Products that read the same tensor in the same way share their sums.
+ *
+ * 'cross' needs what the float model has at the same places: both versions run as one joint model on the same sample.
+ */
+
+import type { RunOptions } from '../../core/progress.ts';
+import { WhittleError } from '../../errors.ts';
+import { joinModels } from '../../formats/onnx/taps/join.ts';
+import { pruneToOutputs } from '../../formats/onnx/taps/prune.ts';
+import { createTapGraph } from '../../formats/onnx/taps/tap-graph.ts';
+import type { Runtime } from '../../runtime/runtime.ts';
+import type { Dataset } from '../data/dataset.ts';
+import type { InputStatistics } from '../statistics/input-statistics.ts';
+import { mergeStatistics } from '../statistics/merge.ts';
+import { createInputSums, type InputSums } from './input-sums.ts';
+import { notFiniteError } from './not-finite.ts';
+import type { Collected, Product } from './products.ts';
+import { addRows, rowsKey } from './rows.ts';
+import { addSums } from './sums.ts';
+import { type CalibrationModel, copyModel, openTapped } from './tapped-model.ts';
+
+export interface CollectOptions extends RunOptions {
+  readonly runtime: Runtime;
+  /** Σ x² is always collected. */
+  readonly collect: readonly Collected[];
+  /** The float model, for 'cross': the products' inputs must have the same names in it. */
+  readonly reference?: CalibrationModel | undefined;
+  /** Let the runtime fuse what leads to the taps (default: faster, equal but for rounding). */
+  readonly optimize?: boolean | undefined;
+  readonly threads?: number | undefined;
+}
+
+/**
+ * Statistics of each product's inputs, by the key of its weight; a weight that is multiplied at several places has the sums of
+ * all of them.
+ * @throws WhittleError E_NONFINITE (names the first tensor that is not finite), E_USAGE (no samples, an input without values,
+ *   'cross' without a reference), E_GRAPH (a product's input is not in the graph), E_RUNTIME, E_ABORTED
+ */
+export async function collectInputStatistics(
+  model: CalibrationModel,
+  dataset: Dataset,
+  products: readonly Product[],
+  options: CollectOptions,
+): Promise<Map<string, InputStatistics>> {
+  const results = new Map<string, InputStatistics>();
+  if (products.length === 0) return results;
+  const { proto, taps } = await buildTapped(model, products, options);
+  await using session = await openTapped(proto, options.runtime, {
+    optimize: options.optimize ?? true,
+    threads: options.threads,
+  });
+  let done = 0;
+  for await (const sample of dataset.samples()) {
+    if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped');
+    const outputs = await session.run(sample, options.signal);
+    for (const { sums, product } of taps.values()) {
+      if (!sums.add(outputs)) throw await notFiniteError(model, sample, product.input, options);
+    }
+    done++;
+    options.onProgress?.({ phase: 'calibrating', bytesDone: done, bytesTotal: dataset.count });
+  }
+  if (done === 0) {
+    throw new WhittleError('E_USAGE', 'the data set is empty', {
+      found: dataset.description,
+      hint: 'Give at least one sample.',
+    });
+  }
+  for (const product of products) {
+    const found = taps.get(rowsKey(product))!.sums.result();
+    const before = results.get(product.weight);
+    results.set(product.weight, before === undefined ? found : mergeStatistics(before, found));
+  }
+  return results;
+}
+
+interface Tap {
+  readonly product: Product;
+  readonly sums: InputSums;
+}
+
+async function buildTapped(
+  model: CalibrationModel,
+  products: readonly Product[],
+  { collect, reference }: CollectOptions,
+) {
+  const wanted = new Set(collect);
+  const inputs = [...new Set(products.map(({ input }) => input))];
+  const copy = await copyModel(model);
+  pruneToOutputs(copy, inputs);
+  let names: ReadonlyMap<string, string> | undefined;
+  if (wanted.has('cross')) {
+    if (reference === undefined) {
+      throw new WhittleError('E_USAGE', "'cross' compares with a float model", { expected: 'reference' });
+    }
+    const float = await copyModel(reference);
+    pruneToOutputs(float, inputs);
+    names = joinModels(copy, float);
+  }
+  const graph = createTapGraph(copy);
+  const taps = new Map<string, Tap>();
+  for (const product of products) {
+    const key = rowsKey(product);
+    if (taps.has(key)) continue;
+    const rows = addRows(graph, product);
+    const twin = names && addRows(graph, product, names.get(product.input));
+    const outputs = addSums(graph, rows, wanted, twin);
+    taps.set(key, { product, sums: createInputSums(product.inputs, rows, outputs) });
+  }
+  return { proto: graph.finish(), taps };
+}
