@@ -30,12 +30,8 @@ export async function runInspectAny(
     return { ...wishes, stats: wishes.stats ?? (asked || bytes <= MEASURED_BYTES) };
   };
   let bytes: number;
-  if ((await modelFormat(file)) === 'gguf') {
-    const { openGguf } = await import('../formats/gguf/open.ts');
-    await using model = await openGguf(file);
-    bytes = model.bytes;
-    await (await import('./gguf/inspect.ts')).runInspectGguf(context, model, flagsFor(bytes));
-  } else {
+  if ((await modelFormat(file)) === 'gguf') bytes = await inspectGguf(context, file, flagsFor);
+  else {
     // A file that is not there is the command's own error.
     bytes = (await stat(file).catch(() => undefined))?.size ?? 0;
     await (await import('./inspect.ts')).runInspect(context, file, flagsFor(bytes));
@@ -44,4 +40,24 @@ export async function runInspectAny(
     context.say(`Weights were not measured: ${formatBytes(bytes)} of them. Pass --stats to read them all.`);
   }
   return undefined;
+}
+
+/** @returns the bytes of the model, all of its files together. */
+async function inspectGguf(
+  context: Context,
+  file: string,
+  flagsFor: (bytes: number) => InspectFlags,
+): Promise<number> {
+  const [{ openGguf }, { runInspectGguf }] = await Promise.all([
+    import('../formats/gguf/open.ts'),
+    import('./gguf/inspect.ts'),
+  ]);
+  // Not `await using`: the compiler would leave the imports above as they are written, to files that are not published.
+  const model = await openGguf(file);
+  try {
+    await runInspectGguf(context, model, flagsFor(model.bytes));
+    return model.bytes;
+  } finally {
+    await model.close();
+  }
 }
