@@ -1,0 +1,173 @@
+/**
+ * The searches of a grid in plain TypeScript: they define every result. One group after the other; arithmetic in group.ts.
+ *
+ * Half-quadratic splitting: H. Badri and A. Shaji, "Half-Quadratic Quantization of Large Machine Learning Models" (2023). The scale
+ * stays that of the range; the zero alternates with the codes: e = w − ŵ is shrunk towards 0 by the proximal map of |e|^p,
+ * sign(e) · max(|e| − |e|^(p−1) / β, 0), and the zero becomes the mean of code − (w − shrunk) / scale; β grows by κ. A group stops
+ * when its mean |e| no longer falls; the best grid seen is kept.
+ */
+
+import type { GridKernels, GridShape, GridTarget, HalfQuadraticOptions, SearchOptions } from './grid.ts';
+import { groupsOf } from './grid.ts';
+import {
+  codeOf,
+  coveringGrid,
+  encodeGroup,
+  rangeWithZero,
+  reciprocal,
+  squaredError,
+  storedScale,
+} from './group.ts';
+
+const f = Math.fround;
+
+/** Calls `visit` with the values of every group, its first column and its place in `scales` and `zeros`. */
+function forEachGroup(
+  values: Float32Array,
+  shape: GridShape,
+  visit: (x: Float32Array, column: number, group: number, at: number) => void,
+): void {
+  const { rows, columns, groupSize } = shape;
+  const groups = groupsOf(shape);
+  for (let row = 0; row < rows; row++) {
+    for (let g = 0; g < groups; g++) {
+      const column = g * groupSize;
+      const at = row * columns + column;
+      const length = Math.min(groupSize, columns - column);
+      visit(values.subarray(at, at + length), column, row * groups + g, at);
+    }
+  }
+}
+
+/** Σ a u w and Σ a u² of the codes at a grid, u = code − zero: the best scale for them is their quotient. */
+function fitSums(
+  x: Float32Array,
+  a: Float32Array | undefined,
+  scale: number,
+  zero: number,
+  top: number,
+): { uw: number; uu: number } {
+  const inverse = reciprocal(scale);
+  let uw = 0;
+  let uu = 0;
+  for (let i = 0; i < x.length; i++) {
+    const u = f(codeOf(x[i]!, inverse, zero, top) - zero);
+    const au = a === undefined ? u : f(a[i]! * u);
+    uw = f(uw + f(au * x[i]!));
+    uu = f(uu + f(au * u));
+  }
+  return { uw, uu };
+}
+
+/** What the best scale takes off Σ a w²; 0 where all codes stand at the zero. */
+function gainOf({ uw, uu }: { uw: number; uu: number }): number {
+  return uu > 0 ? f(f(uw * uw) / uu) : 0;
+}
+
+function searchGroup(
+  x: Float32Array,
+  a: Float32Array | undefined,
+  shape: GridShape,
+  options: SearchOptions,
+): { scale: number; zero: number } {
+  const { factors, refits } = options;
+  const top = 2 ** shape.bits - 1;
+  const reach = shape.symmetric ? 0 : options.reach;
+  const whole = coveringGrid(rangeWithZero(x), shape);
+  let best = { scale: storedScale(whole.scale, shape.half), zero: whole.zero };
+  let bestError = Number.POSITIVE_INFINITY;
+  for (let step = 0; step <= 2 * reach; step++) {
+    // 0, −1, +1, −2, +2 …
+    const offset = step % 2 === 1 ? -(step + 1) / 2 : step / 2;
+    const zero = Math.max(0, Math.min(top, whole.zero + offset));
+    for (let k = 0; k < factors.length; k++) {
+      const scale = storedScale(f(whole.scale * factors[k]!), shape.half);
+      const error =
+        refits > 0 ? -gainOf(fitSums(x, a, scale, zero, top)) : squaredError(x, a, scale, zero, top);
+      if (error < bestError) {
+        bestError = error;
+        best = { scale, zero };
+      }
+    }
+  }
+  for (let round = 0; round < refits; round++) {
+    const { uw, uu } = fitSums(x, a, best.scale, best.zero, top);
+    if (uu > 0) best.scale = storedScale(f(uw / uu), shape.half);
+  }
+  return best;
+}
+
+function halfQuadraticGroup(
+  x: Float32Array,
+  shape: GridShape,
+  options: HalfQuadraticOptions,
+): { scale: number; zero: number } {
+  const top = 2 ** shape.bits - 1;
+  const count = x.length;
+  let low = x[0]!;
+  let high = x[0]!;
+  for (let i = 1; i < count; i++) {
+    if (x[i]! < low) low = x[i]!;
+    if (x[i]! > high) high = x[i]!;
+  }
+  const scale = storedScale(f(f(high - low) / top), shape.half);
+  // Equal values: one code of their own size holds them exactly.
+  if (scale === 0) return { scale: storedScale(low, shape.half), zero: -1 };
+  const inverse = reciprocal(scale);
+  let zero = f(-low * inverse);
+  let best = { scale, zero };
+  let bestError = Number.POSITIVE_INFINITY;
+  let beta = options.beta;
+  for (let iteration = 0; iteration <= options.iterations; iteration++) {
+    let error = 0;
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      const q = codeOf(x[i]!, inverse, zero, top);
+      const e = f(x[i]! - f(f(q - zero) * scale));
+      const magnitude = Math.abs(e);
+      error = f(error + magnitude);
+      const shrunk = Math.max(0, f(magnitude - f(magnitude ** (options.norm - 1) / beta)));
+      sum = f(sum + f(q - f(f(x[i]! - (e < 0 ? -shrunk : shrunk)) * inverse)));
+    }
+    if (!(error < bestError)) break;
+    bestError = error;
+    best = { scale, zero };
+    zero = f(sum / count);
+    beta = f(beta * options.kappa);
+  }
+  return best;
+}
+
+function write(
+  values: Float32Array,
+  shape: GridShape,
+  target: GridTarget,
+  grid: (x: Float32Array, column: number) => { scale: number; zero: number },
+): void {
+  const top = 2 ** shape.bits - 1;
+  forEachGroup(values, shape, (x, column, group, at) => {
+    const { scale, zero } = grid(x, column);
+    target.scales[group] = scale;
+    target.zeros[group] = zero;
+    encodeGroup(x, scale, zero, top, target.codes, at);
+  });
+}
+
+/** The kernels that define every result. */
+export const gridDefinition: GridKernels = {
+  backend: 'reference',
+  search(values, shape, importance, options, target) {
+    write(values, shape, target, (x, column) =>
+      searchGroup(x, importance?.subarray(column, column + x.length), shape, options),
+    );
+  },
+  halfQuadratic(values, shape, options, target) {
+    write(values, shape, target, (x) => halfQuadraticGroup(x, shape, options));
+  },
+  encode(values, shape, target) {
+    const top = 2 ** shape.bits - 1;
+    forEachGroup(values, shape, (x, _column, group, at) =>
+      encodeGroup(x, target.scales[group]!, target.zeros[group]!, top, target.codes, at),
+    );
+  },
+};

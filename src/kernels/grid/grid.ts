@@ -1,0 +1,78 @@
+/**
+ * Searches for the grid of each group of a weight matrix: the interface that the plain-TypeScript definition and the SIMD
+ * kernels share. A group is a run of `groupSize` consecutive values of a row; the last of a row may be shorter. Its grid is
+ *
+ *     w ≈ (code − zero) · scale,   code = round(clamp(w · (1 / scale) + zero, 0, 2^bits − 1))
+ *
+ * with every step rounded to f32 and ties of the rounding going to even. Sums over a group run from its first value to its last
+ * in f32: a kernel that carries one group in each lane adds in the same order, so both write the same bits.
+ */
+
+export interface GridShape {
+  readonly rows: number;
+  readonly columns: number;
+  /** Columns that share a scale; capped at `columns`. */
+  readonly groupSize: number;
+  /** 2 to 8. */
+  readonly bits: number;
+  /** Zero fixed at 2^(bits−1), the scale signed so that the largest magnitude gets code 0. */
+  readonly symmetric: boolean;
+  /** Scales are rounded to f16 before codes are chosen. */
+  readonly half: boolean;
+}
+
+/** Where results go: codes [rows, columns]; scales and zeros [rows, groups]. */
+export interface GridTarget {
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+  readonly zeros: Float32Array;
+}
+
+export interface SearchOptions {
+  /** What the scale of the whole range is multiplied with, in turn; the first should be 1. */
+  readonly factors: Float32Array;
+  /** Zeros up to this many codes away from that of the whole range are tried too (asymmetric grids). */
+  readonly reach: number;
+  /**
+   * 0: a candidate's error is that of its own scale. From 1 on each candidate is judged with the scale that fits its codes best in
+   * least squares, and the winner's codes and scale are refitted to each other so many times.
+   */
+  readonly refits: number;
+}
+
+export interface HalfQuadraticOptions {
+  /** p of the norm, 0 < p ≤ 1. */
+  readonly norm: number;
+  readonly beta: number;
+  readonly kappa: number;
+  readonly iterations: number;
+}
+
+export interface GridKernels {
+  readonly backend: 'reference' | 'wasm';
+  /**
+   * Minimises Σ a (w − ŵ)² over the candidates of `options`; the first of equals wins.
+   * @param importance - a ≥ 0 of each column; 1 where undefined
+   */
+  search(
+    values: Float32Array,
+    shape: GridShape,
+    importance: Float32Array | undefined,
+    options: SearchOptions,
+    target: GridTarget,
+  ): void;
+  /** Real zeros by half-quadratic splitting (HQQ); always asymmetric, over the range of the values without 0. */
+  halfQuadratic(
+    values: Float32Array,
+    shape: GridShape,
+    options: HalfQuadraticOptions,
+    target: GridTarget,
+  ): void;
+  /** Codes of given scales and zeros. */
+  encode(values: Float32Array, shape: GridShape, target: GridTarget): void;
+}
+
+/** Groups of a row. */
+export function groupsOf({ columns, groupSize }: GridShape): number {
+  return Math.ceil(columns / groupSize);
+}

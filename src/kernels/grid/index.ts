@@ -1,0 +1,20 @@
+/**
+ * The door to the searches of a grid. Both backends write the same bits, so the choice is one of speed only; the SIMD kernels own
+ * a memory: one set for each worker.
+ */
+
+import { gridDefinition } from './definition.ts';
+import type { GridKernels } from './grid.ts';
+
+export type {
+  GridKernels,
+  GridShape,
+  GridTarget,
+  HalfQuadraticOptions,
+  SearchOptions,
+} from './grid.ts';
+
+/** The kernels that define every result; synchronous, no memory of their own. */
+export function referenceGridKernels(): GridKernels {
+  return gridDefinition;
+}
