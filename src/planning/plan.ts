@@ -36,6 +36,16 @@ export interface PlannedTensor {
   readonly parts: readonly PlannedPart[];
 }
 
+/** Scale and zero point of an activation, and the range that they come from. */
+export interface PlannedActivation {
+  readonly name: string;
+  readonly type: string;
+  readonly scale: number;
+  readonly zeroPoint: number;
+  readonly min: number;
+  readonly max: number;
+}
+
 export interface Plan {
   readonly version: typeof PLAN_VERSION;
   readonly format: 'onnx';
@@ -43,6 +53,8 @@ export interface Plan {
   readonly targets: readonly string[];
   readonly source: { readonly file: string; readonly bytes: number };
   readonly tensors: readonly PlannedTensor[];
+  /** Static quantization only. */
+  readonly activations?: readonly PlannedActivation[] | undefined;
   readonly outputs: readonly { readonly file: string; readonly bytes: number }[];
   /** What the user should know: approximations, tensors that were left, opset raised … */
   readonly notes: readonly string[];

@@ -5,6 +5,7 @@
  */
 
 import type { DType } from '../core/dtype.ts';
+import type { StaticSettings } from '../formats/onnx/rewrite/static/settings.ts';
 
 /** Scheme of one weight: which form it takes in the file. The names of `as` are those of the operator forms. */
 export type Scheme =
@@ -68,6 +69,21 @@ export interface Rule {
   readonly scheme: Scheme;
 }
 
+/**
+ * Static quantization: activations get fixed scales, made from what runs over a data set show (docs/static-int8.md). Decides over
+ * the whole graph, so a recipe has either this or rules.
+ */
+export interface StaticRecipe extends StaticSettings {
+  /** How values become a range (calibration/observers). */
+  readonly observer: 'minmax' | 'moving-average' | 'percentile' | 'entropy' | 'mse';
+  /** Of the percentile observer: share of the values inside the range, in percent. */
+  readonly percentile?: number | undefined;
+  /** Fold BatchNormalization and constant factors and offsets into convolutions first. */
+  readonly fold: boolean;
+  /** Only nodes that read or give tensors with such names, or have such names themselves. */
+  readonly include?: readonly string[] | undefined;
+}
+
 export interface Recipe {
   /** Mode name, e.g. `q4`; names the output file's suffix unless `suffix` is given. */
   readonly name: string;
@@ -76,6 +92,7 @@ export interface Recipe {
   readonly suffix?: string | undefined;
   readonly rules: readonly Rule[];
   readonly exclude?: Match | readonly Match[] | undefined;
+  readonly static?: StaticRecipe | undefined;
   /** Runs after the rules: the whole graph in half precision (docs/onnx.md 1b). */
   readonly fp16?:
     | { readonly keepIoTypes: boolean; readonly blockedOps?: readonly string[] | undefined }
