@@ -305,8 +305,8 @@ class DivergenceSums {
   }
 }
 
-/** Linear between neighbours. */
-function quantile(sorted: readonly number[], q: number): number {
+/** Of ascending numbers, linear between neighbours; NaN where there are none. */
+export function quantile(sorted: ArrayLike<number>, q: number): number {
   const at = q * (sorted.length - 1);
   const low = sorted[Math.floor(at)] ?? Number.NaN;
   const high = sorted[Math.ceil(at)] ?? low;
