@@ -8,6 +8,7 @@
 export { quantizeAffine, quantizeAffineColumns, dequantizeAffine, dequantizeRowBlocks } from './affine';
 export { bnb4 } from './bnb4';
 export { nbitsColumnBlocks } from './column-blocks';
+export { mixWords } from './checksum';
 export { encodeFloats, decodeHalf, decodeBrain, decodeTable, narrowDouble, clipMagnitudes } from './convert';
 export { packNibbles, unpackNibbles, packCrumbs, unpackCrumbs, transpose } from './layout';
 export { binCounts, columnRange, errorSums, powerSums, range } from './reductions';

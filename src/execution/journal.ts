@@ -167,10 +167,10 @@ function recordOf(value: unknown): JournalRecord | undefined {
 
 function writtenOf(value: unknown): Written | undefined {
   if (!isFields(value)) return undefined;
-  const { output, crc, pieces } = value;
-  if (typeof output !== 'number' || typeof crc !== 'number' || !Array.isArray(pieces)) return undefined;
+  const { output, checksum, pieces } = value;
+  if (typeof output !== 'number' || typeof checksum !== 'number' || !Array.isArray(pieces)) return undefined;
   const known = pieces.map(piecesOf).filter((item) => item !== undefined);
-  return known.length === pieces.length ? { output, crc, pieces: known } : undefined;
+  return known.length === pieces.length ? { output, checksum, pieces: known } : undefined;
 }
 
 function piecesOf(value: unknown): WrittenPieces | undefined {

@@ -5,6 +5,8 @@
 
 import type { RunOptions } from '../core/progress.ts';
 import type { OutputFile } from '../formats/layout.ts';
+import { selectKernels } from '../kernels/index.ts';
+import type { Kernels } from '../kernels/kernels.ts';
 import type { Job, JobResult } from './job.ts';
 import type { JobPlan } from './jobs.ts';
 import type { JournalRecord } from './journal.ts';
@@ -28,6 +30,7 @@ export interface Ledger {
 export interface LedgerOptions extends RunOptions {
   readonly measure?: boolean | undefined;
   readonly flushBytes?: number | undefined;
+  readonly kernels?: Kernels | undefined;
 }
 
 /** Bytes of work after which the disk is told to start … */
@@ -115,7 +118,8 @@ export function createLedger(
         say('checking what is done', job.tensor);
       };
       const measure = options.measure ?? false;
-      for (const [id, result] of await recoverFinished(plan, names, stopped, measure, check)) {
+      const kernels = options.kernels ?? (await selectKernels());
+      for (const [id, result] of await recoverFinished(plan, names, stopped, measure, kernels, check)) {
         results.set(id, result);
       }
       bytesResumed = bytesDone;

@@ -6,6 +6,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { OutputFile } from '../formats/layout.ts';
 import type { AtomicFile } from '../io/atomic-file.ts';
+import type { Kernels } from '../kernels/kernels.ts';
 import type { Job, JobResult } from './job.ts';
 import type { JobPlan } from './jobs.ts';
 import type { JournalRecord } from './journal.ts';
@@ -58,6 +59,7 @@ export async function recoverFinished(
   names: readonly WindowName[],
   stopped: readonly (StoppedSet | undefined)[],
   measure: boolean,
+  kernels: Pick<Kernels, 'mixWords'>,
   check: (job: Job) => void,
 ): Promise<Map<number, JobResult>> {
   const finished = new Map<number, JobResult>();
@@ -70,7 +72,7 @@ export async function recoverFinished(
     if (window === undefined || set === undefined || record === undefined) continue;
     // A run that was not measured has nothing to report.
     if (measure && plan.origins[job.id] !== undefined && record.result.sums === undefined) continue;
-    if (await isIntact(job, record, set, window.firstTarget, buffer)) {
+    if (await isIntact(job, record, set, window.firstTarget, buffer, kernels)) {
       finished.set(job.id, { id: job.id, ...record.result });
       check(job);
     }
@@ -107,6 +109,7 @@ async function isIntact(
   { files }: StoppedSet,
   firstTarget: number,
   buffer: Uint8Array,
+  kernels: Pick<Kernels, 'mixWords'>,
 ): Promise<boolean> {
   for (const item of written) {
     const output = job.outputs[item.output];
@@ -120,7 +123,7 @@ async function isIntact(
     if (!within) return false;
     const read = async (offset: number, target: Uint8Array): Promise<boolean> =>
       (await file.read(offset, target)) === target.length;
-    if (!(await holds(item, read, buffer))) return false;
+    if (!(await holds(item, read, buffer, kernels))) return false;
   }
   // Every output of the job must have been written.
   return job.outputs.every(

@@ -28,9 +28,9 @@ export async function runJob(
   access: Access,
   options: JobOptions,
   checkpoint: () => Promise<void> | void,
-  track?: (() => WriteTracker) | undefined,
+  track?: ((kernels: Kernels) => WriteTracker) | undefined,
 ): Promise<JobResult> {
-  const tracker = track?.();
+  const tracker = track?.(kernels);
   const context = {
     tensor: job.tensor,
     kernels,

@@ -1,10 +1,11 @@
 /**
  * What a job wrote, so that a later run can check it: for each of its outputs the ranges in the order of writing, and one
- * CRC-32 over their bytes in that order. The CRC finds what a crash does (bytes that never reached the disk, torn pages), which
+ * checksum over their bytes in that order. It finds what a crash does (bytes that never reached the disk, torn pages), which
  * is all that is asked of it, and costs a fraction of any kernel.
  */
 
-import { crc32 } from 'node:zlib';
+import type { Kernels } from '../kernels/kernels.ts';
+import { type Checksum, createChecksum } from './checksum.ts';
 
 /** `count` pieces of `length` bytes, `stride` apart, the first at `offset` of the target file. */
 export type WrittenPieces = readonly [offset: number, length: number, stride: number, count: number];
@@ -12,7 +13,7 @@ export type WrittenPieces = readonly [offset: number, length: number, stride: nu
 export interface Written {
   /** Index in the job's outputs. */
   readonly output: number;
-  readonly crc: number;
+  readonly checksum: number;
   readonly pieces: readonly WrittenPieces[];
 }
 
@@ -27,7 +28,7 @@ interface Piece {
 }
 
 interface Stream {
-  crc: number;
+  readonly checksum: Checksum;
   readonly pieces: Piece[];
 }
 
@@ -37,7 +38,7 @@ export interface WriteTracker {
   written(): Written[] | undefined;
 }
 
-export function trackWrites(): WriteTracker {
+export function trackWrites(kernels: Pick<Kernels, 'mixWords'>): WriteTracker {
   const streams = new Map<number, Stream>();
   let scattered = false;
   return {
@@ -45,19 +46,19 @@ export function trackWrites(): WriteTracker {
       if (scattered || bytes.length === 0) return;
       let stream = streams.get(output);
       if (stream === undefined) {
-        stream = { crc: 0, pieces: [] };
+        stream = { checksum: createChecksum(kernels), pieces: [] };
         streams.set(output, stream);
       }
-      stream.crc = crc32(bytes, stream.crc);
+      stream.checksum.add(bytes);
       if (extend(stream.pieces.at(-1), offset, bytes.length)) return;
       stream.pieces.push({ offset, length: bytes.length, stride: 0, count: 1 });
       scattered = stream.pieces.length > MOST_PIECES;
     },
     written() {
       if (scattered) return undefined;
-      return [...streams].map(([output, { crc, pieces }]) => ({
+      return [...streams].map(([output, { checksum, pieces }]) => ({
         output,
-        crc,
+        checksum: checksum.value(),
         pieces: pieces.map(({ offset, length, stride, count }) => [offset, length, stride, count] as const),
       }));
     },
@@ -80,20 +81,21 @@ function extend(last: Piece | undefined, offset: number, length: number): boolea
 
 /** Whether the ranges hold what was written. `read` fills its target, or returns false where the file is too short. */
 export async function holds(
-  { crc, pieces }: Written,
+  { checksum, pieces }: Written,
   read: (offset: number, target: Uint8Array) => Promise<boolean>,
   buffer: Uint8Array,
+  kernels: Pick<Kernels, 'mixWords'>,
 ): Promise<boolean> {
-  let found = 0;
+  const found = createChecksum(kernels);
   for (const [offset, length, stride, count] of pieces) {
     for (let i = 0; i < count; i++) {
       for (let done = 0; done < length; ) {
         const part = buffer.subarray(0, Math.min(buffer.length, length - done));
         if (!(await read(offset + i * stride + done, part))) return false;
-        found = crc32(part, found);
+        found.add(part);
         done += part.length;
       }
     }
   }
-  return found === crc;
+  return found.value() === checksum;
 }

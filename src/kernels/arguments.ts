@@ -7,6 +7,7 @@ import { byteLength, type DType } from '../core/dtype.ts';
 import { BLOCK_TYPES } from '../core/ggml-types.ts';
 import { WhittleError } from '../errors.ts';
 import type { BlockOptions, Kernels } from './kernels.ts';
+import { CHECKSUM_BLOCK, CHECKSUM_LANES } from './reference/checksum.ts';
 
 /** Throws E_TENSOR_SIZE unless `actual` is at least `needed` elements. */
 export function requireLength(what: string, actual: number, needed: number): void {
@@ -270,6 +271,11 @@ export function checkedKernels(kernels: Kernels): Kernels {
     transpose(source, rows, columns, elementSize, target) {
       checkTranspose(source.length, rows, columns, elementSize, target.length);
       kernels.transpose(source, rows, columns, elementSize, target);
+    },
+    mixWords(bytes, lanes) {
+      requireWhole('bytes', bytes.length, CHECKSUM_BLOCK);
+      requireLength('lanes', lanes.length, CHECKSUM_LANES);
+      kernels.mixWords(bytes, lanes);
     },
     prepareBlocks: (type) => kernels.prepareBlocks(type),
     quantizeBlocks(type, values, rowLength, importance, target) {

@@ -224,6 +224,9 @@ export interface Kernels {
     target: Uint8Array,
   ): void;
 
+  /** Mixes whole blocks of 128 bytes into 32 lanes, in place: the step of execution/checksum.ts. */
+  mixWords(bytes: Uint8Array, lanes: Int32Array): void;
+
   /** Loads the code and the code books of a ggml block type; must resolve before the two calls below. Later calls cost nothing. */
   prepareBlocks(type: BlockType): Promise<void>;
   /**

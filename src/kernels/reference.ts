@@ -13,6 +13,7 @@ import type { Kernels } from './kernels.ts';
 import * as affine from './reference/affine.ts';
 import * as blocks from './reference/blocks.ts';
 import { quantizeBnb4 } from './reference/bnb4.ts';
+import { mixWords } from './reference/checksum.ts';
 import { convert, decodeHalves } from './reference/convert.ts';
 import * as layout from './reference/layout.ts';
 import * as reductions from './reference/reductions.ts';
@@ -28,5 +29,6 @@ export const reference: Kernels = checkedKernels({
   ...blocks,
   quantizeBnb4,
   ...layout,
+  mixWords,
   ...preparedBlocks(undefined),
 });

@@ -8,6 +8,7 @@ import { preparedBlocks } from './ggml/families.ts';
 import type { Kernels } from './kernels.ts';
 import { reference } from './reference.ts';
 import { blockKernels } from './wasm-blocks.ts';
+import { checksumKernel } from './wasm-checksum.ts';
 import { layoutKernels } from './wasm-layout.ts';
 import { compileKernels, KernelMemory } from './wasm-memory.ts';
 import { valueKernels } from './wasm-values.ts';
@@ -26,6 +27,7 @@ export async function createWasmKernels(): Promise<Kernels | undefined> {
     ...valueKernels(memory, reference),
     ...blockKernels(memory, reference),
     ...layoutKernels(memory, reference),
+    ...checksumKernel(memory),
     ...preparedBlocks(memory),
   });
 }

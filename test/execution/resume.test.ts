@@ -154,7 +154,7 @@ const DAMAGE: Record<string, (directory: string) => void> = {
   'a line that claims more than there is': (directory) =>
     appendFileSync(
       join(directory, 'm.bin.journal'),
-      '{"window":"task 7: 0-64","result":{"count":3072,"nonFinite":0},"written":[{"output":0,"crc":0,"pieces":[[0,1e15,0,1]]}]}\n',
+      '{"window":"task 7: 0-64","result":{"count":3072,"nonFinite":0},"written":[{"output":0,"checksum":0,"pieces":[[0,1e15,0,1]]}]}\n',
     ),
   'a window that was written nowhere': (directory) =>
     appendFileSync(
