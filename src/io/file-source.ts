@@ -3,18 +3,25 @@
  *
  * Approach: positioned reads through one handle, in pieces of at most 64 MiB, repeated until the target is full.
  * Larger reads are not portable: Node aborts the process on reads of 2 GiB and more, and short reads are
- * legal at any size. Pipes and devices are refused before they are opened, since opening a pipe waits for ever.
+ * legal at any size. Small reads are made at once: they meet the page cache, where the way through the thread pool costs more, and
+ * models of many thousand tensors have nothing else; the event loop has its turns all the same. Pipes and devices are refused before they are opened, since opening a pipe waits for ever.
  */
 
-import { constants, type Stats } from 'node:fs';
+import { constants, readSync, type Stats } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { turn } from '../core/turn.ts';
 import { type ErrorCode, WhittleError } from '../errors.ts';
 import { assertRange } from './memory-source.ts';
 import type { ByteSource } from './source.ts';
 
 /** Largest single read, bytes. */
 const CHUNK = 64 * 1024 * 1024;
+/** Reads up to this many bytes do not leave the thread. */
+const AT_ONCE = 64 * 1024;
+/** Signals, progress and messages have a turn at least so often between such reads, milliseconds. */
+const TURN_MS = 12;
+let lastTurn = 0;
 
 /** What identifies a file while it is in use. */
 export interface FileIdentity {
@@ -81,6 +88,13 @@ function sourceOf(path: string, handle: FileHandle, stats: Stats): FileSource {
     async readInto(offset, target) {
       assertRange(path, stats.size, offset, target.length);
       if (closed !== undefined) throw closedError(path);
+      if (target.length <= AT_ONCE) {
+        readNow(path, handle.fd, offset, target, stats.size);
+        if (performance.now() - lastTurn < TURN_MS) return;
+        await turn();
+        lastTurn = performance.now();
+        return;
+      }
       for (let done = 0; done < target.length; ) {
         const length = Math.min(CHUNK, target.length - done);
         const { bytesRead } = await guard(path, () => handle.read(target, done, length, offset + done));
@@ -104,6 +118,19 @@ function sourceOf(path: string, handle: FileHandle, stats: Stats): FileSource {
       return closed;
     },
   };
+}
+
+function readNow(path: string, fd: number, offset: number, target: Uint8Array, size: number): void {
+  for (let done = 0; done < target.length; ) {
+    let got: number;
+    try {
+      got = readSync(fd, target, done, target.length - done, offset + done);
+    } catch (cause) {
+      throw ioError(path, cause);
+    }
+    if (got === 0) throw shrunk(path, offset + done, size);
+    done += got;
+  }
 }
 
 function assertRegular(path: string, stats: Stats): void {
