@@ -35,7 +35,8 @@ export function onnxruntimeNode(): Runtime {
       const { InferenceSession, Tensor } = await engine();
       const make: MakeTensor = (type, data, dims) => new Tensor(type, data, [...dims]);
       try {
-        return wrapSession(file, NAME, await InferenceSession.create(file, sessionOptions(options)), make);
+        const session = await InferenceSession.create(file, sessionOptions(options));
+        return wrapSession(file, NAME, session, make, true);
       } catch (cause) {
         if (cause instanceof WhittleError) throw cause;
         throw engineError(`${NAME} refuses the model`, file, cause);

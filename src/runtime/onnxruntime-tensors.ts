@@ -7,10 +7,9 @@
  */
 
 import { byteLength, type DType } from '../core/dtype.ts';
-import type { RunOptions } from '../core/progress.ts';
 import { elementCount, formatShape, type Shape } from '../core/shape.ts';
 import { WhittleError } from '../errors.ts';
-import type { RuntimeSession, RuntimeTensor, RuntimeValueInfo } from './runtime.ts';
+import type { RuntimeRunOptions, RuntimeSession, RuntimeTensor, RuntimeValueInfo } from './runtime.ts';
 
 /** The engine's name of a type ↔ ours, and the array that its constructor wants. */
 const TYPES = [
@@ -51,8 +50,12 @@ export interface EngineValueInfo {
 export interface EngineSession {
   readonly inputMetadata: readonly EngineValueInfo[];
   readonly outputMetadata: readonly EngineValueInfo[];
-  /** Fetches every output of one run. */
+  /** Fetches every output of one run, or those named: null, or the tensor that is to be filled. */
   run(feeds: Record<string, EngineTensor>): Promise<Readonly<Record<string, EngineTensor>>>;
+  run(
+    feeds: Record<string, EngineTensor>,
+    fetches: Record<string, EngineTensor | null>,
+  ): Promise<Readonly<Record<string, EngineTensor>>>;
   release(): Promise<void>;
 }
 
@@ -146,24 +149,43 @@ function dimension(dim: number | string): number | string | null {
   return dim < 0 || dim >= 0xffff_ffff ? null : dim;
 }
 
-/** The session of either engine behind our interface. `file` names the model in errors. */
+/**
+ * The session of either engine behind our interface. `file` names the model in errors.
+ * @param fillsOutputs The engine writes outputs into tensors that it is given.
+ */
 export function wrapSession(
   file: string,
   engine: string,
   session: EngineSession,
   make: MakeTensor,
+  fillsOutputs = false,
 ): RuntimeSession {
   let open = true;
   return {
     inputs: session.inputMetadata.map(toValueInfo),
     outputs: session.outputMetadata.map(toValueInfo),
-    async run(inputs: ReadonlyMap<string, RuntimeTensor>, options: RunOptions = {}) {
+    async run(inputs: ReadonlyMap<string, RuntimeTensor>, options: RuntimeRunOptions = {}) {
       throwIfAborted(options.signal);
       const feeds: Record<string, EngineTensor> = Object.create(null);
       for (const [name, tensor] of inputs) feeds[name] = toEngineTensor(name, tensor, make);
+      const into = new Map<string, RuntimeTensor>();
+      const fetches: Record<string, EngineTensor | null> = Object.create(null);
+      for (const { name } of session.outputMetadata) {
+        const target = fillsOutputs ? options.into?.get(name) : undefined;
+        const made = target === undefined ? undefined : toEngineTensor(name, target, make);
+        fetches[name] = made ?? null;
+        // An unaligned buffer was copied: it would not be filled.
+        if (
+          target !== undefined &&
+          ArrayBuffer.isView(made?.data) &&
+          made.data.buffer === target.data.buffer
+        ) {
+          into.set(name, target);
+        }
+      }
       let results: Readonly<Record<string, EngineTensor>>;
       try {
-        results = await session.run(feeds);
+        results = await (into.size === 0 ? session.run(feeds) : session.run(feeds, fetches));
       } catch (cause) {
         throw engineError(`${engine} failed to run the model`, file, cause);
       }
@@ -172,7 +194,7 @@ export function wrapSession(
       for (const { name } of session.outputMetadata) {
         const tensor = results[name];
         if (tensor === undefined) continue;
-        outputs.set(name, fromEngineTensor(name, tensor));
+        outputs.set(name, into.get(name) ?? fromEngineTensor(name, tensor));
         tensor.dispose();
       }
       return outputs;

@@ -21,10 +21,21 @@ export interface RuntimeValueInfo {
   readonly shape: readonly (number | string | null)[];
 }
 
+export interface RuntimeRunOptions extends RunOptions {
+  /**
+   * Buffers for outputs, by name. An engine that can writes there and gives the same tensor back; another one leaves them
+   * alone: what `run` returns counts. A buffer may be an input of the same run where the graph allows (C of a Gemm).
+   */
+  readonly into?: ReadonlyMap<string, RuntimeTensor> | undefined;
+}
+
 export interface RuntimeSession {
   readonly inputs: readonly RuntimeValueInfo[];
   readonly outputs: readonly RuntimeValueInfo[];
-  run(inputs: ReadonlyMap<string, RuntimeTensor>, options?: RunOptions): Promise<Map<string, RuntimeTensor>>;
+  run(
+    inputs: ReadonlyMap<string, RuntimeTensor>,
+    options?: RuntimeRunOptions,
+  ): Promise<Map<string, RuntimeTensor>>;
   close(): Promise<void>;
 }
 
