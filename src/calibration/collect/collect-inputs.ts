@@ -15,11 +15,10 @@ import type { Runtime } from '../../runtime/runtime.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { InputStatistics } from '../statistics/input-statistics.ts';
 import { mergeStatistics } from '../statistics/merge.ts';
-import { createInputSums, type InputSums } from './input-sums.ts';
 import { notFiniteError } from './not-finite.ts';
 import type { Collected, Product } from './products.ts';
 import { addRows, rowsKey } from './rows.ts';
-import { addSums } from './sums.ts';
+import { addSums, type InputSums } from './sums.ts';
 import { type CalibrationModel, copyModel, openTapped } from './tapped-model.ts';
 
 export interface CollectOptions extends RunOptions {
@@ -55,7 +54,12 @@ export async function collectInputStatistics(
   let done = 0;
   for await (const sample of dataset.samples()) {
     if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped');
-    const outputs = await session.run(sample, options.signal);
+    const all = [...taps.values()].map(({ sums }) => sums);
+    const outputs = await session.run(sample, {
+      signal: options.signal,
+      state: new Map(all.flatMap((sums) => [...sums.feeds()])),
+      into: new Map(all.flatMap((sums) => [...sums.into()])),
+    });
     for (const { sums, product } of taps.values()) {
       if (!sums.add(outputs)) throw await notFiniteError(model, sample, product.input, options);
     }
@@ -106,8 +110,7 @@ async function buildTapped(
     if (taps.has(key)) continue;
     const rows = addRows(graph, product);
     const twin = names && addRows(graph, product, names.get(product.input));
-    const outputs = addSums(graph, rows, wanted, twin);
-    taps.set(key, { product, sums: createInputSums(product.inputs, rows, outputs) });
+    taps.set(key, { product, sums: addSums(graph, rows, wanted, twin) });
   }
   return { proto: graph.finish(), taps };
 }

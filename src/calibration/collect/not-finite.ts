@@ -13,7 +13,7 @@ import { pruneToOutputs } from '../../formats/onnx/taps/prune.ts';
 import { createTapGraph } from '../../formats/onnx/taps/tap-graph.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
 import type { Sample } from '../data/dataset.ts';
-import { floatsOf } from './input-sums.ts';
+import { floatsOf } from './sums.ts';
 import { type CalibrationModel, copyModel, openTapped } from './tapped-model.ts';
 
 /** E_NONFINITE with the first tensor that is not finite on the way to `tensor`, on this sample. */

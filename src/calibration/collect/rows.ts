@@ -15,6 +15,8 @@ export interface Rows {
   readonly name: string;
   /** 'first': [rows, inputs]; 'last': [inputs, rows], or [groups, inputs, rows] with more than one group. */
   readonly axis: 'first' | 'last';
+  /** Length of x; of one group. */
+  readonly inputs: number;
   readonly groups: number;
 }
 
@@ -28,9 +30,14 @@ export function addRows(taps: TapGraph, product: Product, input = product.input)
   const x = taps.asFloat(input);
   switch (product.kind) {
     case 'rows':
-      return { name: taps.reshape(x, [-1, product.inputs]), axis: 'first', groups: 1 };
+      return {
+        name: taps.reshape(x, [-1, product.inputs]),
+        axis: 'first',
+        inputs: product.inputs,
+        groups: 1,
+      };
     case 'columns':
-      return { name: taps.reshape(x, [product.inputs, -1]), axis: 'last', groups: 1 };
+      return { name: taps.reshape(x, [product.inputs, -1]), axis: 'last', inputs: product.inputs, groups: 1 };
     case 'patches':
       return addPatches(taps, product, x);
     default:
@@ -46,11 +53,11 @@ function addPatches(taps: TapGraph, product: Patches, x: string): Rows {
   if (groups === 1) {
     const flat = taps.reshape(patches, [0, inputs, -1]);
     const name = taps.reshape(taps.transpose(flat, [1, 0, 2]), [inputs, -1]);
-    return { name, axis: 'last', groups };
+    return { name, axis: 'last', inputs, groups };
   }
   const flat = taps.reshape(patches, [0, groups, inputs, -1]);
   const name = taps.reshape(taps.transpose(flat, [1, 2, 0, 3]), [groups, inputs, -1]);
-  return { name, axis: 'last', groups };
+  return { name, axis: 'last', inputs, groups };
 }
 
 function isPointwise({ kernel, strides, pads }: Patches): boolean {

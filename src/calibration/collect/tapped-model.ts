@@ -13,7 +13,13 @@ import { cloneModel, layoutModel } from '../../formats/onnx/model.ts';
 import { MODEL } from '../../formats/onnx/schema.ts';
 import { encodedSize } from '../../formats/onnx/writer.ts';
 import { createTemporaryFolder, type TemporaryFolder } from '../../io/temporary-folder.ts';
-import type { Runtime, RuntimeLoadOptions, RuntimeSession, RuntimeTensor } from '../../runtime/runtime.ts';
+import type {
+  Runtime,
+  RuntimeLoadOptions,
+  RuntimeRunOptions,
+  RuntimeSession,
+  RuntimeTensor,
+} from '../../runtime/runtime.ts';
 import type { Sample } from '../data/dataset.ts';
 
 /** A model as calibration takes it: an `OnnxModel` gives `proto` and `tensorBytes`. */
@@ -37,10 +43,15 @@ export async function copyModel(model: CalibrationModel): Promise<ModelProto> {
   return copy;
 }
 
+export interface TappedRunOptions extends RuntimeRunOptions {
+  /** Values of inputs that the taps added. */
+  readonly state?: ReadonlyMap<string, RuntimeTensor> | undefined;
+}
+
 export interface TappedSession extends AsyncDisposable {
   readonly inputs: RuntimeSession['inputs'];
   /** Runs one sample; inputs that the reduced model does not have are left away. */
-  run(sample: Sample, signal?: AbortSignal): Promise<Map<string, RuntimeTensor>>;
+  run(sample: Sample, options?: TappedRunOptions): Promise<Map<string, RuntimeTensor>>;
 }
 
 /** Larger models are written with external data, which engines map instead of copying. Bytes. */
@@ -77,14 +88,14 @@ function wrap(session: RuntimeSession, folder: TemporaryFolder): TappedSession {
   const expected = session.outputs.map(({ name }) => name);
   return {
     inputs: session.inputs,
-    async run(sample, signal) {
+    async run(sample, options = {}) {
       const feeds = new Map<string, RuntimeTensor>();
       for (const { name } of session.inputs) {
-        const value = sample.inputs.get(name);
+        const value = sample.inputs.get(name) ?? options.state?.get(name);
         if (value === undefined) throw missingInput(name, sample);
         feeds.set(name, value);
       }
-      const outputs = await session.run(feeds, { signal });
+      const outputs = await session.run(feeds, options);
       for (const name of expected) {
         if (!outputs.has(name)) throw notDelivered(name);
       }

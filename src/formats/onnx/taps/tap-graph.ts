@@ -8,18 +8,22 @@
 
 import type { DType } from '../../../core/dtype.ts';
 import { WhittleError } from '../../../errors.ts';
+import { numberOfDtype } from '../data-types.ts';
 import {
   ATTRIBUTE_TYPE,
   type AttributeProto,
   type GraphProto,
   type ModelProto,
   type TensorProto,
+  type ValueInfoProto,
 } from '../messages.ts';
 import { uniqueName } from '../model.ts';
 import { IR_FREE_INITIALIZERS, opsetVersion, requireIr } from '../model-versions.ts';
 import { int64Tensor, intAttribute, intsAttribute, makeNode, rawTensor } from '../rewrite/build.ts';
 import { type ElementTypes, inferElementTypes } from '../types.ts';
 import { pruneToOutputs } from './prune.ts';
+
+const FLOAT = numberOfDtype('f32');
 
 export type Reduction = 'ReduceSum' | 'ReduceMax' | 'ReduceMin';
 
@@ -29,6 +33,8 @@ export interface TapGraph {
   readonly opset: number;
   /** Adds a node of the default domain with one output; gives the output's name. */
   node(opType: string, inputs: readonly string[], attributes?: readonly AttributeProto[]): string;
+  /** f32 input of the model, to be fed with every run; gives its name. */
+  input(dims: readonly number[]): string;
   /** f32 constant. */
   floats(dims: readonly number[], values: Float32Array): string;
   /** One-dimensional int64 constant. */
@@ -38,6 +44,8 @@ export interface TapGraph {
   transpose(input: string, perm: readonly number[]): string;
   /** 0 keeps a dimension, −1 takes what is left. */
   reshape(input: string, shape: readonly number[]): string;
+  /** The part `from` … `to` along an axis. */
+  slice(input: string, axis: number, from: number, to: number): string;
   /** `input` as f32: itself where that is its type. */
   asFloat(input: string): string;
   /** Element type of a value of the main graph, where it is known. */
@@ -94,6 +102,11 @@ export function createTapGraph(proto: ModelProto): TapGraph {
     node,
     integers,
     typeOf,
+    input(dims) {
+      const name = allocate('whittle_tap_input');
+      graph.input.push(floatValue(name, dims));
+      return name;
+    },
     floats(dims, values) {
       const name = allocate('whittle_tap_constant');
       const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -110,12 +123,22 @@ export function createTapGraph(proto: ModelProto): TapGraph {
     },
     transpose: (input, perm) => node('Transpose', [input], [intsAttribute('perm', perm)]),
     reshape: (input, shape) => node('Reshape', [input, integers(shape)]),
+    slice(input, axis, from, to) {
+      if (opset >= 10) {
+        return node('Slice', [input, integers([from]), integers([to]), integers([axis])]);
+      }
+      const parts = { starts: from, ends: to, axes: axis };
+      return node(
+        'Slice',
+        [input],
+        Object.entries(parts).map(([name, value]) => intsAttribute(name, [value])),
+      );
+    },
     asFloat(input) {
       if (typeOf(input) === 'f32') return input;
       const known = casts.get(input);
       if (known !== undefined) return known;
-      // FLOAT is element type 1 of TensorProto.
-      const cast = node('Cast', [input], [intAttribute('to', 1)]);
+      const cast = node('Cast', [input], [intAttribute('to', FLOAT)]);
       casts.set(input, cast);
       return cast;
     },
@@ -127,6 +150,12 @@ export function createTapGraph(proto: ModelProto): TapGraph {
       return proto;
     },
   };
+}
+
+function floatValue(name: string, dims: readonly number[]): ValueInfoProto {
+  const dim = dims.map((size) => ({ dimValue: BigInt(size), unknown: [] }));
+  const tensorType = { elemType: FLOAT, shape: { dim, unknown: [] }, unknown: [] };
+  return { name, type: { tensorType, unknown: [] }, metadataProps: [], unknown: [] };
 }
 
 /** Attribute of kind string, such as auto_pad. */
