@@ -26,11 +26,17 @@ import { raiseOpset, raiseProblem } from '../formats/onnx/rewrite/opset-raise.ts
 import { emitStatic } from '../formats/onnx/rewrite/static/emit.ts';
 import { foldIntoConvolutions } from '../formats/onnx/rewrite/static/fold.ts';
 import {
+  type DerivedValue,
+  foldAheadOfConvolutions,
+  mergeScalarFactors,
+} from '../formats/onnx/rewrite/static/fold-ahead.ts';
+import {
   type ConstantValues,
   type StaticParameters,
   staticParameters,
 } from '../formats/onnx/rewrite/static/parameters.ts';
 import { type Selection, selectTensors } from '../formats/onnx/rewrite/static/select.ts';
+import { LIGHT, outsideConvolutions } from '../formats/onnx/rewrite/static/surroundings.ts';
 import { resolveUses } from '../formats/onnx/rewrite/uses.ts';
 import { inferElementTypes } from '../formats/onnx/types.ts';
 import type { ValueRange } from '../numerics/affine.ts';
@@ -52,15 +58,16 @@ interface Prepared {
   readonly selection: Selection;
   readonly isWeight: (name: string) => boolean;
   readonly folded: number;
+  readonly derived: ReadonlyMap<string, DerivedValue>;
   readonly raised: string | undefined;
   readonly opset: number;
 }
 
 /** Activations whose ranges `planStatic` needs, by their names in the model as it is. Empty where nothing would be quantized. */
 export async function staticTensors(model: OnnxModel, recipe: Recipe): Promise<string[]> {
-  const { selection, isWeight } = await prepare(model, recipe);
+  const { selection, isWeight, derived } = await prepare(model, recipe);
   const wanted = [...selection.tensors].filter(([name, { kind }]) => kind !== 'shared' && !isWeight(name));
-  return wanted.map(([name]) => name);
+  return [...new Set(wanted.map(([name]) => derived.get(name)?.of ?? name))];
 }
 
 /**
@@ -76,7 +83,7 @@ export async function planStatic(
 ): Promise<Planned> {
   const targets = resolveTargets(options.targets);
   const prepared = await prepare(model, recipe);
-  const { proto, graph, settings, selection, isWeight } = prepared;
+  const { proto, graph, settings, selection, isWeight, derived } = prepared;
   if (selection.tensors.size === 0) throw nothingToDo(model, settings);
   const weights = findWeights(proto).filter(({ origin }) => origin.kind === 'initializer');
   const own = new Map(weights.filter((weight) => weight.graph === graph).map((each) => [each.name, each]));
@@ -88,7 +95,14 @@ export async function planStatic(
     const weight = own.get(name);
     if (weight !== undefined) constants.set(name, await valuesOf(model, weight.tensor));
   }
-  const parameters = staticParameters({ graph, selection, settings, ranges, constants, isWeight });
+  const parameters = staticParameters({
+    graph,
+    selection,
+    settings,
+    ranges: withDerived(ranges, derived),
+    constants,
+    isWeight,
+  });
   const context = createContext(proto, weights, sources);
   const uses = new Map(weights.map((weight) => [weight, resolveUses(weight, context.index)]));
   const contrib = settings.activations.endsWith('16') && prepared.opset < 21;
@@ -132,6 +146,17 @@ export async function planStatic(
   };
 }
 
+function withDerived(ranges: ActivationRanges, derived: ReadonlyMap<string, DerivedValue>): ActivationRanges {
+  const all = new Map(ranges);
+  for (const [name, { of, factor }] of derived) {
+    const range = ranges.get(of);
+    if (range === undefined) continue;
+    const ends = [range.min * factor, range.max * factor];
+    all.set(name, { min: Math.min(...ends), max: Math.max(...ends) });
+  }
+  return all;
+}
+
 async function prepare(model: OnnxModel, recipe: Recipe): Promise<Prepared> {
   const settings = recipe.static;
   if (settings === undefined) {
@@ -150,9 +175,15 @@ async function prepare(model: OnnxModel, recipe: Recipe): Promise<Prepared> {
   normalizeConstants(proto);
   const read = async (tensor: TensorProto): Promise<Float32Array | undefined> =>
     tensor.dataType === 1 ? (await valuesOf(model, tensor)).values : undefined;
-  const folded = settings.fold
-    ? (await foldIntoConvolutions({ graph, read, uniqueName: uniqueName(proto) })).count
-    : 0;
+  const facts = { graph, read, uniqueName: uniqueName(proto) };
+  const behind = settings.fold ? await foldIntoConvolutions(facts) : undefined;
+  const ahead = settings.fold ? await foldAheadOfConvolutions(facts) : undefined;
+  if (settings.fold) {
+    const outside = outsideConvolutions(graph);
+    await mergeScalarFactors(facts, (node) => !outside.has(node) && LIGHT.has(node.opType ?? ''));
+  }
+  const derived = ahead?.derived ?? new Map<string, DerivedValue>();
+  for (const name of derived.keys()) known.add(name);
   const raised = raiseAsNeeded(proto, settings);
   const opset = opsetVersion(proto, '') ?? 0;
   const inputs = new Set(graph.input.map(({ name }) => name ?? ''));
@@ -175,11 +206,12 @@ async function prepare(model: OnnxModel, recipe: Recipe): Promise<Prepared> {
     settings,
     opset,
     isFloat: (name) => types.typeOf(graph, name) === 'f32' && (known.has(name) || constants.has(name)),
-    excludes: excluder(recipe, settings),
+    excludes: excluder(recipe, settings, graph),
     isWeight,
     scalarOf: (name) => scalars.get(name),
   });
-  return { proto, graph, settings, selection, isWeight, folded, raised, opset };
+  const folded = (behind?.count ?? 0) + (ahead?.count ?? 0);
+  return { proto, graph, settings, selection, isWeight, folded, derived, raised, opset };
 }
 
 /** Scales along an axis need opset 13, any Q and DQ 10. Gives what the user should know. */
@@ -203,10 +235,12 @@ async function valuesOf(model: OnnxModel, tensor: TensorProto): Promise<Constant
   return { values: new Float32Array(bytes.slice().buffer), shape: tensor.dims };
 }
 
-function excluder(recipe: Recipe, settings: StaticRecipe): (node: NodeProto) => boolean {
+function excluder(recipe: Recipe, settings: StaticRecipe, graph: GraphProto): (node: NodeProto) => boolean {
   const matches = list(recipe.exclude).map(nodeMatcher);
   const included = settings.include === undefined ? undefined : compileGlobs(settings.include);
+  const outside = settings.elementwise === 'convolutions' ? outsideConvolutions(graph) : new Set<NodeProto>();
   return (node) =>
+    outside.has(node) ||
     matches.some((matches) => matches(node)) ||
     (included !== undefined && !namesOf(node).some((name) => included(name)));
 }
@@ -267,7 +301,7 @@ function describeActivations({ activations, ranges }: StaticParameters): Planned
 
 function addNotes(notes: Set<string>, { folded, raised, selection }: Prepared, settings: StaticRecipe): void {
   if (raised !== undefined) notes.add(raised);
-  if (folded > 0) notes.add(`${folded} nodes behind convolutions were folded into their weights and biases.`);
+  if (folded > 0) notes.add(`${folded} nodes around convolutions were folded into their weights and biases.`);
   if (selection.dropped.size > 0)
     notes.add(`${selection.dropped.size} Relu and Clip nodes became the end of a quantized range.`);
   const saturates =

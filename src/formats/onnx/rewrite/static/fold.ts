@@ -91,14 +91,14 @@ export async function foldIntoConvolutions(facts: FoldFacts): Promise<Folded> {
   return { count: gone.size, values };
 }
 
-function replaceValues(tensor: TensorProto, data: Float32Array): void {
+export function replaceValues(tensor: TensorProto, data: Float32Array): void {
   tensor.rawData = { kind: 'inline', bytes: new Uint8Array(data.buffer) };
   tensor.floatData = undefined;
   tensor.externalData = [];
   tensor.dataLocation = undefined;
 }
 
-function readersOf(graph: GraphProto): Map<string, NodeProto[]> {
+export function readersOf(graph: GraphProto): Map<string, NodeProto[]> {
   const readers = new Map<string, NodeProto[]>();
   const visit = (inner: GraphProto, owner: NodeProto | undefined): void => {
     for (const node of inner.node) {

@@ -23,6 +23,11 @@ export interface StaticSettings {
   readonly operators: readonly string[];
   /** Operators of which only the inputs get Q/DQ. */
   readonly floatOutputs?: readonly string[] | undefined;
+  /**
+   * `convolutions`: elementwise operators, activations and pooling only between convolutions; elsewhere (norms, gates, residual sums of
+   * transformers) the runtime's fused float operators are faster and exact. Default: wherever they stand.
+   */
+  readonly elementwise?: 'everywhere' | 'convolutions' | undefined;
   /** `activations` treats constants of Constant nodes as quantize_static does: like activations, in their type, per tensor. */
   readonly constants: 'weights' | 'activations';
 }
