@@ -45,6 +45,7 @@ export const ERROR_CODES = {
   E_OFFSET: EXIT.badInput,
   E_SPLIT: EXIT.badInput,
   E_IMATRIX: EXIT.badInput,
+  E_DATA: EXIT.badInput,
   E_LIMIT: EXIT.badInput,
   E_SHAPE: EXIT.badInput,
   E_DTYPE: EXIT.badInput,

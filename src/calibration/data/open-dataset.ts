@@ -1,0 +1,31 @@
+/**
+ * Opens data for a model: whatever the source, a data set of complete inputs that fit the model's own, walked in a fixed order.
+ * All that can be said of the data before the first run is checked here; each row is checked when it is read.
+ */
+
+import type { RuntimeValueInfo } from '../../runtime/runtime.ts';
+import type { DataSpec, DatasetOptions } from './data-spec.ts';
+import type { Dataset } from './dataset.ts';
+import { rowsDataset } from './rows.ts';
+import { syntheticDataset } from './synthetic.ts';
+import { textRows } from './text.ts';
+
+/**
+ * @param inputs - of the model, as a runtime's session tells them
+ * @throws WhittleError E_USAGE (options, or data of a kind that the model cannot take), E_NOT_FOUND, E_ACCESS, E_MISSING_PEER, E_EMPTY,
+ * E_TRUNCATED, E_DATA, E_SHAPE, E_DTYPE, E_NONFINITE, E_LIMIT; the same may come while samples are walked
+ */
+export async function openDataset(
+  spec: DataSpec,
+  inputs: readonly RuntimeValueInfo[],
+  options: DatasetOptions = {},
+): Promise<Dataset> {
+  switch (spec.kind) {
+    case 'text':
+      return rowsDataset(await textRows(spec, inputs, options), inputs, options);
+    case 'synthetic':
+      return syntheticDataset(inputs, options);
+    default:
+      return spec satisfies never;
+  }
+}
