@@ -70,7 +70,16 @@ export async function compress(input: string, options: CompressOptions): Promise
   }
 }
 
-async function writeResults(request: Request, planned: readonly PlannedModel[], options: CompressOptions) {
+async function writeResults(request: Request, models: readonly PlannedModel[], options: CompressOptions) {
+  const solution = await solved(models, options);
+  try {
+    return await writeModels(request, solution?.models ?? models, options);
+  } finally {
+    await solution?.[Symbol.asyncDispose]();
+  }
+}
+
+async function writeModels(request: Request, planned: readonly PlannedModel[], options: CompressOptions) {
   await request.prepare();
   if (request.folder !== undefined) await checkConfigFile(request.folder);
   const results = await runModes(planned, options);
@@ -82,6 +91,13 @@ async function writeResults(request: Request, planned: readonly PlannedModel[], 
     await updateConfigFile(request.folder, written);
   }
   return results;
+}
+
+/** The modes with the weights that an algorithm solved, where one was asked for; to be kept until the files are written. */
+async function solved(models: readonly PlannedModel[], options: CompressOptions) {
+  if (options.algorithm === undefined && options.data === undefined) return undefined;
+  const { solveOnData } = await import('./compress/solve/solve-on-data.ts');
+  return solveOnData(models, options);
 }
 
 interface Unsuited extends SkippedMode {

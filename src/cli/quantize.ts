@@ -4,6 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import type { CompressionReport, CompressOptions, ModeResult, TargetName } from '../compress/options.ts';
 import { modelBytes } from '../compress/size.ts';
+import type { AlgorithmName } from '../compress/solve/names.ts';
 import { compress } from '../compress.ts';
 import { WhittleError } from '../errors.ts';
 import { openOnnx } from '../formats/onnx/open.ts';
@@ -22,13 +23,16 @@ import { PLAIN, type Style } from '../report/style.ts';
 import { type Column, renderTable, type TableRow } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
+import { type DataFlags, dataOptions } from './data-flags.ts';
 import { describeFailure } from './failure.ts';
+import { layerLines } from './layer-table.ts';
 import { planText } from './plan-text.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
 import { type RecipeFlags, recipesOf } from './recipes.ts';
 import { checkText, writeText } from './write-text.ts';
 
-export interface QuantizeFlags extends RecipeFlags, ProofFlags {
+export interface QuantizeFlags extends RecipeFlags, ProofFlags, DataFlags {
+  readonly algorithm?: AlgorithmName | undefined;
   readonly target?: readonly string[] | undefined;
   readonly output?: string | undefined;
   readonly force?: boolean | undefined;
@@ -69,6 +73,8 @@ export async function runQuantize(
     to,
     output: flags.output,
     targets,
+    algorithm: flags.algorithm,
+    data: dataOptions(flags),
     threads: flags.threads,
     force: flags.force,
     externalData: flags.externalData,
@@ -275,6 +281,7 @@ function printResults(context: Context, report: CompressionReport): void {
     }),
   );
   for (const result of report.results) {
+    for (const line of layerLines(result, context)) context.print(line);
     const line = worstWeights(result);
     if (line !== undefined) context.print(style.dim(`worst in ${safeName(result.mode)}: ${line}`));
   }

@@ -1,8 +1,12 @@
 /** What can be asked of `compress`, and what it answers: plain data, the same for the library and the command line. */
 
+import type { DataSpec, DatasetOptions } from '../calibration/data/data-spec.ts';
+import type { Dataset } from '../calibration/data/dataset.ts';
 import type { RunOptions } from '../core/progress.ts';
 import type { Plan } from '../planning/plan.ts';
 import type { Recipe } from '../planning/recipe.ts';
+import type { AlgorithmName } from './solve/names.ts';
+import type { LayerReport } from './solve/solve.ts';
 
 export type TargetName = 'onnxruntime-node' | 'onnxruntime-web' | 'transformers.js';
 
@@ -17,6 +21,14 @@ export interface VerifyOptions {
   readonly inputs?: Readonly<Record<string, string>> | undefined;
 }
 
+/** Where samples are, and how many of them; the model says what they must fit. */
+export interface CalibrationData extends Omit<DatasetOptions, 'hints' | 'signal' | 'vocabulary'> {
+  /** A path, or a description of the source. */
+  readonly source: string | DataSpec;
+  /** For a text: tokenizer.json, or the folder that holds it; default: that of the model's folder. */
+  readonly tokenizer?: string | undefined;
+}
+
 export interface CompressOptions extends RunOptions {
   /** Mode names (`q4`) or whole recipes; one output each. */
   readonly to: readonly (string | Recipe)[];
@@ -27,6 +39,13 @@ export interface CompressOptions extends RunOptions {
   readonly output?: string | undefined;
   /** Default: onnxruntime-web and onnxruntime-node. */
   readonly targets?: readonly TargetName[] | undefined;
+  /**
+   * Chooses the codes of the weights (docs/algorithms.md). Default: round to nearest, as the mode says; with data `auto`, the
+   * best that the data allows.
+   */
+  readonly algorithm?: AlgorithmName | undefined;
+  /** What the model is run on to learn what its layers see: prepared samples, or where they are. Needs onnxruntime-node. */
+  readonly data?: CalibrationData | Dataset | undefined;
   /** Worker threads; default: all cores. 1 runs in this thread. */
   readonly threads?: number | undefined;
   /** Replace existing outputs. */
@@ -49,6 +68,16 @@ export interface CompressOptions extends RunOptions {
   readonly sha256?: boolean | undefined;
   /** Make the plan and its exact sizes; write nothing. */
   readonly dryRun?: boolean | undefined;
+}
+
+/** How an algorithm chose the codes of the weights. */
+export interface SolvedMode {
+  readonly algorithm: string;
+  /** What was calibrated on, for people; absent without data. */
+  readonly data?: string | undefined;
+  readonly synthetic?: boolean | undefined;
+  readonly layers: readonly LayerReport[];
+  readonly seconds: number;
 }
 
 export interface WeightError {
@@ -99,6 +128,8 @@ export interface ModeResult {
   /** Over all measured weights, each element counting for its tensor's ratio of noise to signal; dB. */
   readonly weightSqnr?: number | undefined;
   readonly verification?: Verification | undefined;
+  /** Present where an algorithm was asked for. */
+  readonly solved?: SolvedMode | undefined;
   readonly notes: readonly string[];
 }
 

@@ -8,7 +8,7 @@ import { isWhittleError } from '../errors.ts';
 import { type ExecutionReport, executeSets } from '../execution/execute.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
 import type { Planned } from '../planning/plan-onnx.ts';
-import type { CompressOptions, ModeResult } from './options.ts';
+import type { CompressOptions, ModeResult, SolvedMode, WeightError } from './options.ts';
 import type { PlannedOutput } from './outputs.ts';
 import { overallSqnr } from './overall-error.ts';
 import type { Prover } from './proof.ts';
@@ -16,6 +16,14 @@ import { modelBytes } from './size.ts';
 
 export interface PlannedMode extends Planned {
   readonly output: PlannedOutput;
+  /** What an algorithm did to it. */
+  readonly solution?:
+    | {
+        readonly solved: SolvedMode;
+        readonly weights: readonly WeightError[];
+        readonly notes: readonly string[];
+      }
+    | undefined;
 }
 
 /** A model that is open, and the modes that suit it. */
@@ -103,12 +111,13 @@ function nameFile(error: unknown, jobs: readonly ModelJob[]): unknown {
 
 function describe(
   model: OnnxModel,
-  { plan, files, output }: PlannedMode,
+  { plan, files, output, solution }: PlannedMode,
   inputBytes: number,
   written: ExecutionReport['sets'][number] | undefined,
   prover: Prover | undefined,
 ): ModeResult {
   const folder = dirname(output.path);
+  const weights = [...(solution?.weights ?? []), ...(written?.tensors ?? [])];
   return {
     mode: output.recipe.name,
     input: model.file,
@@ -116,9 +125,10 @@ function describe(
     files: written?.files ?? files.map(({ name, size }) => ({ path: join(folder, name), bytes: size })),
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     plan,
-    weights: written?.tensors ?? [],
-    weightSqnr: written && overallSqnr(written.tensors),
+    weights,
+    weightSqnr: written && overallSqnr(weights),
     verification: prover?.proofs.get(output.recipe.name),
-    notes: [...plan.notes, ...(prover?.notes ?? [])],
+    solved: solution?.solved,
+    notes: [...plan.notes, ...(solution?.notes ?? []), ...(prover?.notes ?? [])],
   };
 }

@@ -58,6 +58,8 @@ export interface Planned {
   readonly proto: ModelProto;
   readonly tasks: readonly Task<TensorBytes>[];
   readonly files: readonly OutputFile[];
+  /** Tasks of each weight whose codes an algorithm may choose, by its key. */
+  readonly weightTasks?: ReadonlyMap<string, readonly number[]> | undefined;
 }
 
 /**
@@ -173,7 +175,8 @@ async function build(
     files,
     sources,
   });
-  return { plan, proto, tasks: context.tasks, files };
+  const weightTasks = new Map(active.map(({ weight }) => [weight.key, context.tasksOf(weight)]));
+  return { plan, proto, tasks: context.tasks, files, weightTasks };
 }
 
 /** Versions are never lowered, so a model that a target does not load gives results that it does not load. */

@@ -1,6 +1,7 @@
 /** Grammar of quantize: one command for both formats, its flags in groups; which flags fit a model is settled when it is known. */
 
 import { type Command, Option } from 'commander';
+import { ALGORITHM_NAMES } from '../../compress/solve/names.ts';
 import { integerOption, listOption, placedOption, repeatOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 import { addProofOptions } from './models.ts';
@@ -56,6 +57,15 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       ]),
     )
     .addOption(new Option('--nonfinite <policy>', 'weights that hold NaN or Inf').choices(['error', 'keep']))
+    .optionsGroup('ONNX, quality from data (docs/algorithms.md):')
+    .addOption(
+      new Option('--algorithm <name>', 'how the codes of the weights are chosen').choices(ALGORITHM_NAMES),
+    )
+    .option('--data <path>', 'what the model is run on: a text; needs onnxruntime-node')
+    .option('--samples <n>', 'windows of the text at most (default: 64)', integerOption(1, 1e9))
+    .option('--sequence <n>', 'tokens of a window (default: 256)', integerOption(1, 1 << 20))
+    .option('--seed <n>', 'of what is chosen at random (default: 1)', integerOption(0, 2 ** 32 - 1))
+    .option('--tokenizer <path>', "tokenizer.json (default: that of the model's folder)")
     .optionsGroup('GGUF, under the names of llama-quantize:')
     .option('--imatrix <file>', 'importance matrix, either form')
     .option(
@@ -107,6 +117,10 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       ['whittle quantize ./my-model --to q4', 'every session file of a model folder'],
       ['whittle quantize model.onnx --to q4 --dry-run', 'what would become of each weight'],
       ['whittle quantize model.onnx --to q4 --block-size 64 --exclude "lm_head*"', 'details'],
+      [
+        'whittle quantize model.onnx --to q4 --algorithm fit-weighted --data text.txt',
+        'weights chosen by what their layers see',
+      ],
       ['whittle quantize rec.onnx --to uint8 --shape x=1,3,48,320', 'prove it on this input size'],
       ['whittle quantize model.onnx --recipe mine.yaml -o out/', 'a recipe of your own'],
       ['whittle quantize model-f16.gguf --to Q4_K_M', 'model-Q4_K_M.gguf, as llama-quantize writes it'],

@@ -1,51 +1,60 @@
-/** The algorithms that a weight can be solved with, by the names that users write. */
+/**
+ * The algorithms that a weight can be solved with, by the names that users write, as methods of the solver: what each needs to
+ * know of the inputs, and whether layers are calibrated on the inputs of the quantized prefix.
+ */
 
+import { clipSearch } from '../../algorithms/clip-search.ts';
+import { fitGrid } from '../../algorithms/grid-fit.ts';
+import { halfQuadratic } from '../../algorithms/hqq.ts';
 import type { GridOptions, QuantizedMatrix, WeightMatrix } from '../../algorithms/matrix.ts';
+import { roundToNearest } from '../../algorithms/rtn.ts';
+import type { Collected } from '../../calibration/collect/products.ts';
+import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
+import { WhittleError } from '../../errors.ts';
 import type { Method } from './solve.ts';
 
-/** Minimum and maximum of each group (with 0) are the ends of its grid; every value takes the nearest code. */
-export function roundToNearest(
-  { values, outputs, inputs }: WeightMatrix,
-  { bits, groupSize, symmetric }: GridOptions,
-): QuantizedMatrix {
-  const groups = Math.ceil(inputs / groupSize);
-  const codes = new Uint8Array(values.length);
-  const scales = new Float32Array(outputs * groups);
-  const zeroPoints = new Float32Array(outputs * groups);
-  const top = 2 ** bits - 1;
-  for (let row = 0; row < outputs; row++) {
-    for (let group = 0; group < groups; group++) {
-      const start = row * inputs + group * groupSize;
-      const end = Math.min(start + groupSize, (row + 1) * inputs);
-      let low = 0;
-      let high = 0;
-      for (let i = start; i < end; i++) {
-        low = Math.min(low, values[i]!);
-        high = Math.max(high, values[i]!);
-      }
-      if (symmetric) {
-        high = Math.max(high, -low);
-        low = -high;
-      }
-      const scale = Math.fround((high - low) / top) || 1;
-      const zero = symmetric ? 2 ** (bits - 1) : Math.round(-low / scale);
-      scales[row * groups + group] = scale;
-      zeroPoints[row * groups + group] = zero;
-      for (let i = start; i < end; i++)
-        codes[i] = Math.min(top, Math.max(0, Math.round(values[i]! / scale) + zero));
-    }
-  }
-  return { outputs, inputs, bits, groupSize, symmetric, codes, scales, zeroPoints };
+export { roundToNearest } from '../../algorithms/rtn.ts';
+
+/** One that looks at the weight alone. */
+function plain(name: string, solve: (weight: WeightMatrix, grid: GridOptions) => QuantizedMatrix): Method {
+  return {
+    name,
+    needs: [],
+    sequential: false,
+    solve: (weight, grid) => ({ quantized: solve(weight, grid) }),
+  };
 }
 
-export const METHODS: ReadonlyMap<string, Method> = new Map([
-  [
-    'rtn',
-    {
-      name: 'rtn',
-      needs: [],
-      sequential: false,
-      solve: (weight, grid) => ({ quantized: roundToNearest(weight, grid) }),
-    },
-  ],
-]);
+type Informed = (weight: WeightMatrix, grid: GridOptions, statistics: InputStatistics) => QuantizedMatrix;
+
+/** One that weighs errors by what the inputs are; layers are independent of each other. */
+function weighted(name: string, needs: readonly Collected[], solve: Informed): Method {
+  return {
+    name,
+    needs,
+    sequential: false,
+    solve: (weight, grid, statistics) => ({
+      quantized: solve(weight, grid, required(name, statistics)),
+    }),
+  };
+}
+
+function required(name: string, statistics: InputStatistics | undefined): InputStatistics {
+  if (statistics !== undefined) return statistics;
+  throw new WhittleError('E_USAGE', `${name} looks at what the layers see, and no data was given`, {
+    hint: 'Give --data, or take an algorithm that needs none: fit, clip, hqq.',
+  });
+}
+
+const ALL: readonly Method[] = [
+  plain('rtn', roundToNearest),
+  plain('clip', clipSearch),
+  weighted('clip-weighted', ['squares'], (weight, grid, statistics) =>
+    clipSearch(weight, grid, { statistics }),
+  ),
+  plain('fit', fitGrid),
+  weighted('fit-weighted', ['squares'], (weight, grid, statistics) => fitGrid(weight, grid, { statistics })),
+  plain('hqq', halfQuadratic),
+];
+
+export const METHODS: ReadonlyMap<string, Method> = new Map(ALL.map((method) => [method.name, method]));

@@ -1,0 +1,26 @@
+/** Flags that say what a model is run on to learn what its layers see, or to measure it. */
+
+import type { CalibrationData } from '../compress/options.ts';
+import { WhittleError } from '../errors.ts';
+
+export interface DataFlags {
+  readonly data?: string | undefined;
+  readonly samples?: number | undefined;
+  readonly sequence?: number | undefined;
+  readonly seed?: number | undefined;
+  readonly tokenizer?: string | undefined;
+  readonly shape?: Readonly<Record<string, readonly number[]>> | undefined;
+}
+
+/** E_USAGE where a flag speaks of data and none is given. */
+export function dataOptions(flags: DataFlags): CalibrationData | undefined {
+  const { data, samples, sequence, seed, tokenizer, shape } = flags;
+  if (data !== undefined) return { source: data, samples, sequence, seed, tokenizer, shapes: shape };
+  for (const [name, value] of Object.entries({ samples, sequence, seed, tokenizer })) {
+    if (value === undefined) continue;
+    throw new WhittleError('E_USAGE', `--${name} speaks of data, and none was given`, {
+      hint: 'Name the data with --data.',
+    });
+  }
+  return undefined;
+}
