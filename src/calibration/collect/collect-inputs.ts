@@ -19,7 +19,7 @@ import { notFiniteError } from './not-finite.ts';
 import type { Collected, Product } from './products.ts';
 import { addRows, rowsKey } from './rows.ts';
 import { addSums, type InputSums } from './sums.ts';
-import { type CalibrationModel, copyModel, openTapped } from './tapped-model.ts';
+import { type CalibrationModel, copyModel, openTapped, walkSamples } from './tapped-model.ts';
 
 export interface CollectOptions extends RunOptions {
   readonly runtime: Runtime;
@@ -51,27 +51,17 @@ export async function collectInputStatistics(
     optimize: options.optimize ?? true,
     threads: options.threads,
   });
-  let done = 0;
-  for await (const sample of dataset.samples()) {
-    if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped');
-    const all = [...taps.values()].map(({ sums }) => sums);
+  const all = [...taps.values()];
+  await walkSamples(dataset, options, 'calibrating', async (sample) => {
     const outputs = await session.run(sample, {
       signal: options.signal,
-      state: new Map(all.flatMap((sums) => [...sums.feeds()])),
-      into: new Map(all.flatMap((sums) => [...sums.into()])),
+      state: new Map(all.flatMap(({ sums }) => [...sums.feeds()])),
+      into: new Map(all.flatMap(({ sums }) => [...sums.into()])),
     });
-    for (const { sums, product } of taps.values()) {
+    for (const { sums, product } of all) {
       if (!sums.add(outputs)) throw await notFiniteError(model, sample, product.input, options);
     }
-    done++;
-    options.onProgress?.({ phase: 'calibrating', bytesDone: done, bytesTotal: dataset.count });
-  }
-  if (done === 0) {
-    throw new WhittleError('E_USAGE', 'the data set is empty', {
-      found: dataset.description,
-      hint: 'Give at least one sample.',
-    });
-  }
+  });
   for (const product of products) {
     const found = taps.get(rowsKey(product))!.sums.result();
     const before = results.get(product.weight);

@@ -4,6 +4,7 @@
  * and is removed with the session.
  */
 
+import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
 import type { OutputFile, TensorBytes } from '../../formats/layout.ts';
 import { isExternal } from '../../formats/onnx/external.ts';
@@ -20,7 +21,7 @@ import type {
   RuntimeSession,
   RuntimeTensor,
 } from '../../runtime/runtime.ts';
-import type { Sample } from '../data/dataset.ts';
+import type { Dataset, Sample } from '../data/dataset.ts';
 
 /** A model as calibration takes it: an `OnnxModel` gives `proto` and `tensorBytes`. */
 export interface CalibrationModel {
@@ -106,6 +107,30 @@ function wrap(session: RuntimeSession, folder: TemporaryFolder): TappedSession {
       await folder.remove();
     },
   };
+}
+
+/**
+ * Calls `visit` with each sample in turn.
+ * @throws WhittleError E_USAGE where there is none, E_ABORTED
+ */
+export async function walkSamples(
+  dataset: Dataset,
+  { signal, onProgress }: RunOptions,
+  phase: string,
+  visit: (sample: Sample) => Promise<void>,
+): Promise<void> {
+  let done = 0;
+  for await (const sample of dataset.samples()) {
+    if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped');
+    await visit(sample);
+    done++;
+    onProgress?.({ phase, bytesDone: done, bytesTotal: dataset.count });
+  }
+  if (done > 0) return;
+  throw new WhittleError('E_USAGE', 'the data set is empty', {
+    found: dataset.description,
+    hint: 'Give at least one sample.',
+  });
 }
 
 function missingInput(name: string, sample: Sample): WhittleError {

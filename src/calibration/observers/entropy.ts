@@ -11,7 +11,7 @@
 import { WhittleError } from '../../errors.ts';
 import type { ValueRange } from '../../numerics/affine.ts';
 import { pairwiseSum } from './numpy-arithmetic.ts';
-import { type RangeObserver, withinObserved } from './observer.ts';
+import { type Extent, type RangeObserver, withinObserved } from './observer.ts';
 import { CentredHistogram } from './value-histogram.ts';
 
 export interface EntropyOptions {
@@ -48,6 +48,10 @@ export class EntropyObserver implements RangeObserver {
     }
     this.#quantizedBins = quantizedBins;
     this.#histogram = new CentredHistogram(bins);
+  }
+
+  prepare(whole: Extent): void {
+    this.#histogram.prepare(whole);
   }
 
   observe(values: Float32Array): void {

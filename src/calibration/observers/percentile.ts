@@ -7,7 +7,7 @@
 import { WhittleError } from '../../errors.ts';
 import type { ValueRange } from '../../numerics/affine.ts';
 import { searchSorted } from './numpy-arithmetic.ts';
-import { type RangeObserver, withinObserved } from './observer.ts';
+import { type Extent, type RangeObserver, withinObserved } from './observer.ts';
 import { CentredHistogram, MagnitudeHistogram } from './value-histogram.ts';
 
 export interface PercentileOptions {
@@ -31,6 +31,10 @@ export class PercentileObserver implements RangeObserver {
     this.#percentile = percentile;
     this.#symmetric = symmetric;
     this.#histogram = symmetric ? new MagnitudeHistogram(bins) : new CentredHistogram(bins);
+  }
+
+  prepare(whole: Extent): void {
+    this.#histogram.prepare(whole);
   }
 
   observe(values: Float32Array): void {

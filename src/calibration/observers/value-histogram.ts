@@ -10,7 +10,7 @@
 import { WhittleError } from '../../errors.ts';
 import type { ValueRange } from '../../numerics/affine.ts';
 import { arange, edgeHistogram, floorDivide, uniformHistogram } from './numpy-arithmetic.ts';
-import { finiteRange } from './observer.ts';
+import { assertFinite, type Extent, finiteRange } from './observer.ts';
 
 const f = Math.fround;
 
@@ -45,6 +45,14 @@ export class CentredHistogram {
 
   get current(): CalibrationHistogram | undefined {
     return this.#state;
+  }
+
+  /** Empty bins for values of this extent. */
+  prepare(whole: Extent): void {
+    assertFinite(whole);
+    const threshold = Math.max(Math.abs(whole.min), Math.abs(whole.max));
+    const empty = uniformHistogram(new Float32Array(0), this.#bins, -threshold, threshold);
+    this.#state = { ...empty, observed: { min: whole.min, max: whole.max }, threshold };
   }
 
   add(values: Float32Array): void {
@@ -87,6 +95,7 @@ export class CentredHistogram {
 export class MagnitudeHistogram {
   readonly #bins: number;
   #state: CalibrationHistogram | undefined;
+  #whole: ValueRange | undefined;
 
   constructor(bins: number) {
     this.#bins = bins;
@@ -94,6 +103,15 @@ export class MagnitudeHistogram {
 
   get current(): CalibrationHistogram | undefined {
     return this.#state;
+  }
+
+  /** Empty bins for values of this extent. */
+  prepare(whole: Extent): void {
+    assertFinite(whole);
+    const { min, max, smallest } = whole;
+    this.#whole = { min: smallest, max: Math.max(Math.abs(min), Math.abs(max)) };
+    const empty = uniformHistogram(new Float32Array(0), this.#bins, this.#whole.min, this.#whole.max);
+    this.#state = { ...empty, observed: { min, max } };
   }
 
   add(values: Float32Array): void {
@@ -104,6 +122,12 @@ export class MagnitudeHistogram {
     const old = this.#state;
     if (old === undefined) {
       this.#state = { ...uniformHistogram(magnitudes, this.#bins, min, max), observed: batch };
+      return;
+    }
+    const whole = this.#whole;
+    if (whole !== undefined && min >= whole.min && max <= whole.max) {
+      const { counts } = uniformHistogram(magnitudes, this.#bins, whole.min, whole.max);
+      this.#state = { ...old, counts: counts.map((count, i) => count + old.counts[i]!) };
       return;
     }
     let { edges } = old;

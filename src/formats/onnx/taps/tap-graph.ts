@@ -41,6 +41,7 @@ export interface TapGraph {
   integers(values: readonly number[]): string;
   /** Over `axes`, all where absent; the reduced axes are dropped. */
   reduce(kind: Reduction, input: string, axes?: readonly number[]): string;
+  concat(inputs: readonly string[], axis: number): string;
   transpose(input: string, perm: readonly number[]): string;
   /** 0 keeps a dimension, −1 takes what is left. */
   reshape(input: string, shape: readonly number[]): string;
@@ -121,6 +122,7 @@ export function createTapGraph(proto: ModelProto): TapGraph {
         ? node(kind, [input, integers(axes)], [drop])
         : node(kind, [input], [intsAttribute('axes', axes), drop]);
     },
+    concat: (inputs, axis) => node('Concat', inputs, [intAttribute('axis', axis)]),
     transpose: (input, perm) => node('Transpose', [input], [intsAttribute('perm', perm)]),
     reshape: (input, shape) => node('Reshape', [input, integers(shape)]),
     slice(input, axis, from, to) {
