@@ -89,7 +89,8 @@ export async function compareModels(a: string, b: string, options: CompareOption
   };
 }
 
-interface Pair {
+/** The same weight in two models. */
+export interface WeightPair {
   readonly a: NamedWeight;
   readonly b: NamedWeight;
 }
@@ -131,11 +132,11 @@ async function compareWeights(
 }
 
 /** Pairs by full name, then by the name without a quantizer's suffix, then by bare name where it is unique. */
-function pairWeights(
+export function pairWeights(
   all: readonly NamedWeight[],
   others: readonly NamedWeight[],
-): { pairs: Pair[]; onlyInA: string[]; onlyInB: string[] } {
-  const pairs: Pair[] = [];
+): { pairs: WeightPair[]; onlyInA: string[]; onlyInB: string[] } {
+  const pairs: WeightPair[] = [];
   const pairedA = new Set<NamedWeight>();
   const pairedB = new Set<NamedWeight>();
   const match = (nameOf: (weight: NamedWeight) => string, unique: boolean): void => {
@@ -206,7 +207,7 @@ const STEP = 1 << 20;
 async function pairError(
   modelA: OnnxModel,
   modelB: OnnxModel,
-  { a, b }: Pair,
+  { a, b }: WeightPair,
   kernels: Kernels,
   signal: AbortSignal | undefined,
 ): Promise<ErrorSums> {

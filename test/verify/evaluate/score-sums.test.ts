@@ -4,18 +4,18 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Dataset, Sample } from '../../../src/calibration/data/dataset.ts';
 import { makeTensor } from '../../../src/calibration/data/tensor-values.ts';
-import type { WhittleError } from '../../../src/errors.ts';
+import { WhittleError } from '../../../src/errors.ts';
 import type { RuntimeTensor, RuntimeValueInfo } from '../../../src/runtime/runtime.ts';
 import { addUp } from '../../../src/verify/evaluate/on-data.ts';
 import { assertComparable, feedsOf } from '../../../src/verify/evaluate/same-interface.ts';
 import { findScores, logProbabilities, scoreRows } from '../../../src/verify/evaluate/score-rows.ts';
 import { createScoreSums, klDivergence } from '../../../src/verify/evaluate/score-sums.ts';
 
-function thrown(run: () => unknown): Partial<WhittleError> {
+function thrown(run: () => unknown): Partial<Pick<WhittleError, 'code' | 'details'>> {
   try {
     run();
   } catch (error) {
-    if (error instanceof Error) return error;
+    if (error instanceof WhittleError) return error;
   }
   return {};
 }

@@ -1,0 +1,248 @@
+/**
+ * Which layers of a result hurt, and what each would cost to keep. Three looks at each weight that the result stores in another
+ * form: how far its values are, how far what is computed with it is where the whole result runs, and what this weight alone
+ * does to the answer: the original with the result's values in this one place, over a part of the data. The last is what the
+ * table is sorted by, since a weight may be far off where nothing depends on it.
+ *
+ * Effects of single weights add up to about the whole at small errors only (the cross terms are of higher order): the sums are
+ * an estimate. (Leave-one-in sensitivity as in Z. Dong et al., HAWQ, 2019, by measuring instead of by curvature.)
+ */
+
+import { copyModel, openTapped } from '../calibration/collect/tapped-model.ts';
+import type { Dataset, Sample } from '../calibration/data/dataset.ts';
+import type { RunOptions } from '../core/progress.ts';
+import { WhittleError } from '../errors.ts';
+import type { OnnxModel } from '../formats/onnx/model.ts';
+import { pruneToOutputs } from '../formats/onnx/taps/prune.ts';
+import { type Kernels, selectKernels } from '../kernels/index.ts';
+import { errorMetrics } from '../numerics/index.ts';
+import type { Runtime, RuntimeTensor } from '../runtime/runtime.ts';
+import { compareActivations } from '../verify/evaluate/activations.ts';
+import { addUp } from '../verify/evaluate/on-data.ts';
+import { feedsOf } from '../verify/evaluate/same-interface.ts';
+import {
+  activationTensors,
+  changedWeights,
+  type LayerPair,
+  type LayerValues,
+  layerValues,
+} from './evaluate-weights.ts';
+import { substituteWeights } from './solve/substitute.ts';
+
+export interface LayerOptions extends RunOptions {
+  readonly runtime: Runtime;
+  readonly threads?: number | undefined;
+  /** Output with scores, where there is one, else those to compare. */
+  readonly scores: string | undefined;
+  readonly outputs: readonly string[];
+  /** Layers that are tried alone, the worst weights first; the others are measured without running. Default 64. */
+  readonly layers?: number | undefined;
+}
+
+/** What this weight alone does to the answers of the original. */
+export interface LayerHarm {
+  /** Nats per row; absent where the model gives no scores. */
+  readonly klDivergence?: number | undefined;
+  readonly agreement?: number | undefined;
+  /** Of the worst output, dB. */
+  readonly sqnr: number;
+}
+
+export interface LayerQuality {
+  readonly weight: string;
+  /** Form in the result. */
+  readonly form: string;
+  readonly count: number;
+  /** Of the values, dB. */
+  readonly weightSqnr: number;
+  readonly weightCosine: number;
+  /** Of the first tensor that is computed with it, both models run whole. */
+  readonly activation?:
+    | { readonly tensor: string; readonly sqnr: number; readonly cosine: number }
+    | undefined;
+  readonly harm?: LayerHarm | undefined;
+  /** Bytes more where the weight is kept as it was. */
+  readonly keepBytes: number;
+}
+
+export interface LayerReport {
+  /** Worst first: by divergence, else by output error, else by the error of the weight. */
+  readonly layers: readonly LayerQuality[];
+  /** Rows that the harm was measured on. */
+  readonly samples: number;
+  readonly notes: readonly string[];
+}
+
+const DEFAULT_LAYERS = 64;
+/** A few numbers (norms, biases) cost nothing to keep and are not tried. */
+const MIN_COUNT = 256;
+/** Answers of the original that are kept rather than computed again, bytes. */
+const KEEP_BYTES = 512 * 1024 * 1024;
+
+/**
+ * @param dataset A part of the data: every layer is run on all of it.
+ * @throws WhittleError E_RUNTIME, E_NONFINITE, E_VERIFICATION, E_ABORTED, and what is wrong with the files
+ */
+export async function measureLayers(
+  original: OnnxModel,
+  result: OnnxModel,
+  dataset: Dataset,
+  options: LayerOptions,
+): Promise<LayerReport> {
+  const { signal, onProgress } = options;
+  const kernels = await selectKernels();
+  const changed = changedWeights(original, result).filter(({ pair }) => pair.a.count >= MIN_COUNT);
+  const notes: string[] = [];
+  const layers: { at: LayerPair; quality: LayerQuality }[] = [];
+  for (const [index, at] of changed.entries()) {
+    if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped');
+    const values = await layerValues(original, result, at.pair, kernels, signal);
+    layers.push({ at, quality: weightQuality(at, values, kernels) });
+    onProgress?.({ phase: 'weights', bytesDone: index + 1, bytesTotal: changed.length });
+  }
+  const activations = await activationsOf(original, result, changed, dataset, options);
+  layers.sort((a, b) => a.quality.weightSqnr - b.quality.weightSqnr);
+  const limit = options.layers ?? DEFAULT_LAYERS;
+  const { harms, samples } = await harmOf(
+    original,
+    result,
+    layers.slice(0, limit),
+    dataset,
+    options,
+    kernels,
+  );
+  if (layers.length > limit) {
+    notes.push(
+      `${layers.length - limit} of ${layers.length} layers, those with the smallest errors, were not tried alone.`,
+    );
+  }
+  return {
+    layers: layers
+      .map(({ at, quality }): LayerQuality => {
+        const { key } = at.pair.a;
+        return { ...quality, activation: activations.get(key), harm: harms.get(key) };
+      })
+      .sort(worstFirst),
+    samples,
+    notes,
+  };
+}
+
+function weightQuality({ pair, keepBytes }: LayerPair, values: LayerValues, kernels: Kernels): LayerQuality {
+  const { sqnr, cosine } = errorMetrics(kernels.errorSums(values.before, values.after), pair.a.count);
+  return {
+    weight: pair.a.key,
+    form: pair.b.form,
+    count: pair.a.count,
+    weightSqnr: sqnr,
+    weightCosine: cosine,
+    keepBytes,
+  };
+}
+
+/** Weights that do nothing to the answer stand last, those that were not run after all that were. */
+function worstFirst(a: LayerQuality, b: LayerQuality): number {
+  if ((a.harm === undefined) !== (b.harm === undefined)) return a.harm === undefined ? 1 : -1;
+  const kl = (b.harm?.klDivergence ?? 0) - (a.harm?.klDivergence ?? 0);
+  if (kl !== 0 && !Number.isNaN(kl)) return kl;
+  const [x, y] = [a.harm?.sqnr ?? a.weightSqnr, b.harm?.sqnr ?? b.weightSqnr];
+  return x === y ? 0 : x - y;
+}
+
+async function activationsOf(
+  original: OnnxModel,
+  result: OnnxModel,
+  changed: readonly LayerPair[],
+  dataset: Dataset,
+  { runtime, threads, signal, onProgress }: LayerOptions,
+): Promise<Map<string, LayerQuality['activation']>> {
+  const tensors = activationTensors(original.proto, result.proto);
+  const wanted = new Map(
+    changed.flatMap(({ pair }) => {
+      const tensor = tensors.get(pair.a.key);
+      return tensor === undefined ? [] : [[pair.a.key, tensor] as const];
+    }),
+  );
+  const compared = await compareActivations(
+    asCalibration(original),
+    asCalibration(result),
+    [...new Set(wanted.values())],
+    dataset,
+    { runtime, threads, signal, onProgress },
+  );
+  return new Map(
+    [...wanted].map(([key, tensor]) => {
+      const found = compared.get(tensor);
+      return [key, found && { tensor, sqnr: found.sqnr, cosine: found.cosine }];
+    }),
+  );
+}
+
+function asCalibration({ proto, tensorBytes }: OnnxModel) {
+  return { proto, resolve: tensorBytes };
+}
+
+async function harmOf(
+  original: OnnxModel,
+  result: OnnxModel,
+  layers: readonly { readonly at: LayerPair }[],
+  dataset: Dataset,
+  options: LayerOptions,
+  kernels: Kernels,
+): Promise<{ harms: Map<string, LayerHarm>; samples: number }> {
+  const { runtime, threads, signal, onProgress, scores } = options;
+  const outputs = scores === undefined ? options.outputs : [scores];
+  const harms = new Map<string, LayerHarm>();
+  const copy = await copyModel(asCalibration(original));
+  pruneToOutputs(copy, outputs);
+  await using reference = await openTapped(copy, runtime, { threads });
+  const run = keeping((sample) =>
+    reference.run({ inputs: feedsOf(reference.inputs, sample, original.file) }),
+  );
+  let samples = 0;
+  for (const [index, { at }] of layers.entries()) {
+    onProgress?.({
+      phase: `layer ${index + 1} of ${layers.length} alone`,
+      bytesDone: index,
+      bytesTotal: layers.length,
+      tensor: at.pair.a.name,
+    });
+    const { after } = await layerValues(original, result, at.pair, kernels, signal);
+    const changed = substituteWeights(copy, new Map([[at.pair.a.key, after]]), kernels);
+    await using session = await openTapped(changed, runtime, { threads });
+    const quality = await addUp(dataset, {
+      file: original.file,
+      run: (sample) => session.run({ inputs: feedsOf(session.inputs, sample, original.file) }),
+      original: { file: original.file, run },
+      compared: outputs,
+      scores,
+      options: { signal },
+    });
+    samples = quality.samples;
+    harms.set(at.pair.a.key, {
+      klDivergence: quality.scores?.distance?.klDivergence,
+      agreement: quality.scores?.distance?.agreement,
+      sqnr: quality.sqnr ?? Number.NaN,
+    });
+  }
+  return { harms, samples };
+}
+
+type Run = (sample: Sample) => Promise<ReadonlyMap<string, RuntimeTensor>>;
+
+/** Remembers what was answered to a sample, as far as there is room. The data set must give the same objects again. */
+function keeping(run: Run): Run {
+  const known = new Map<Sample, ReadonlyMap<string, RuntimeTensor>>();
+  let room = KEEP_BYTES;
+  return async (sample) => {
+    const before = known.get(sample);
+    if (before !== undefined) return before;
+    const outputs = await run(sample);
+    const bytes = [...outputs.values()].reduce((sum, { data }) => sum + data.length, 0);
+    if (bytes <= room) {
+      room -= bytes;
+      known.set(sample, outputs);
+    }
+    return outputs;
+  };
+}
