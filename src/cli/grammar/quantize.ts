@@ -118,7 +118,7 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       ['whittle quantize model.onnx --to q4 --dry-run', 'what would become of each weight'],
       ['whittle quantize model.onnx --to q4 --block-size 64 --exclude "lm_head*"', 'details'],
       [
-        'whittle quantize model.onnx --to q4 --algorithm fit-weighted --data text.txt',
+        'whittle quantize model.onnx --to q4 --algorithm gptq --data text.txt',
         'weights chosen by what their layers see',
       ],
       ['whittle quantize rec.onnx --to uint8 --shape x=1,3,48,320', 'prove it on this input size'],

@@ -194,6 +194,9 @@ function withParts(file: OutputFile, parts: ReadonlyMap<number, ReadonlyMap<Part
   };
 }
 
+/** What GPTQ adds to the diagonal of H, as a share of its mean, unless that does not suffice. */
+const DAMPING = 0.01;
+
 /** What the user should know of the run as a whole. */
 function remarks(
   reports: readonly LayerReport[],
@@ -215,6 +218,13 @@ function remarks(
     const count = dead.reduce((sum, { deadInputs = 0 }) => sum + deadInputs, 0);
     notes.push(
       `${count} inputs of ${dead.length} layers (${dead[0]?.layer}${dead.length > 1 ? ', …' : ''}) were zero in all samples; their weights were rounded to nearest.`,
+    );
+  }
+  const raised = reports.filter(({ damping = 0 }) => damping > DAMPING);
+  if (raised.length > 0) {
+    const most = Math.max(...raised.map(({ damping }) => damping ?? 0));
+    notes.push(
+      `The Gram matrix of ${raised.length} layers (${raised[0]?.layer}${raised.length > 1 ? ', …' : ''}) is not positive definite: damping was raised to up to ${most} of its mean diagonal. More, and more varied data helps.`,
     );
   }
   for (const note of new Set(reports.flatMap(({ note }) => note ?? []))) {

@@ -8,12 +8,12 @@
  * derived from the graph in place of a list of modules.
  */
 
+import { findProducts } from '../../calibration/collect/find-products.ts';
 import type { Product } from '../../calibration/collect/products.ts';
 import { elementCount } from '../../core/shape.ts';
 import { topologicalOrder } from '../../formats/onnx/graph.ts';
 import type { GraphProto, ModelProto, NodeProto } from '../../formats/onnx/messages.ts';
 import { findWeights, type Weight } from '../../formats/onnx/model.ts';
-import { readInt, readInts } from '../../formats/onnx/rewrite/build.ts';
 import { indexGraph, type ResolvedUse, resolveUses, subgraphs } from '../../formats/onnx/rewrite/uses.ts';
 
 export interface Layer {
@@ -40,12 +40,15 @@ export function findLayers(proto: ModelProto, wanted?: ReadonlySet<string>): Lay
   const { graph } = proto;
   if (graph === undefined) return [];
   const index = indexGraph(proto);
+  const products = new Map<string, Product[]>();
+  for (const product of findProducts(proto))
+    products.set(product.weight, [...(products.get(product.weight) ?? []), product]);
   const found: { layer: Omit<Layer, 'stage'>; nodes: readonly NodeProto[] }[] = [];
   for (const weight of findWeights(proto)) {
     if (wanted !== undefined && !wanted.has(weight.key)) continue;
     if (weight.graph !== graph || weight.isGraphOutput) continue;
     const uses = resolveUses(weight, index);
-    const layer = layerOf(weight, uses, graph);
+    const layer = layerOf(weight, uses, products.get(weight.key) ?? []);
     if (layer !== undefined) found.push({ layer, nodes: uses.map(({ node }) => node) });
   }
   const owners = new Map<NodeProto, number>();
@@ -59,26 +62,23 @@ export function findLayers(proto: ModelProto, wanted?: ReadonlySet<string>): Lay
 function layerOf(
   weight: Weight,
   uses: readonly ResolvedUse[],
-  graph: GraphProto,
+  products: readonly Product[],
 ): Omit<Layer, 'stage'> | undefined {
   const [first] = uses;
-  if (first === undefined || (elementCount(weight.shape) ?? 0) === 0) return undefined;
-  const products: Product[] = [];
-  const turned = isTurned(first);
-  for (const use of uses) {
-    if (use.graph !== graph || isTurned(use) !== turned) return undefined;
-    const product = productOf(weight, use);
-    if (product === undefined) return undefined;
-    products.push(product);
-  }
   const inputs = products[0]?.inputs ?? 0;
+  const count = elementCount(weight.shape) ?? 0;
+  // Every reader is a product of the main graph, and all see the weight the same way.
+  if (first === undefined || count === 0 || products.length !== uses.length) return undefined;
+  const turned = isTurned(first);
+  if (uses.some((use) => isTurned(use) !== turned)) return undefined;
+  if (products.some((product) => product.inputs !== inputs)) return undefined;
   const groups = Math.max(...products.map((product) => (product.kind === 'patches' ? product.groups : 1)));
   return {
     key: weight.key,
     name: weight.name,
     weight,
     inputs,
-    outputs: (elementCount(weight.shape) ?? 0) / inputs,
+    outputs: count / inputs,
     turned,
     products,
     groups,
@@ -87,34 +87,6 @@ function layerOf(
 
 function isTurned({ role }: ResolvedUse): boolean {
   return (role.kind === 'matmul' || role.kind === 'gemm') && !role.transposed;
-}
-
-function productOf({ key, shape }: Weight, { node, role }: ResolvedUse): Product | undefined {
-  const input = node.input[0] ?? '';
-  if (role.kind === 'matmul' || role.kind === 'gemm') {
-    const inputs = shape[role.transposed ? 1 : 0];
-    if (shape.length !== 2 || inputs === undefined) return undefined;
-    const columns = role.kind === 'gemm' && readInt(node, 'transA', 0) === 1;
-    return { weight: key, input, inputs, kind: columns ? 'columns' : 'rows' };
-  }
-  if (role.kind !== 'conv' || shape.length < 3) return undefined;
-  const kernel = shape.slice(2);
-  const autoPad = node.attribute.find(({ name }) => name === 'auto_pad')?.s;
-  // SAME depends on the size of the image: what the patches are is known at run time only.
-  if (autoPad !== undefined && !['NOTSET', 'VALID'].includes(new TextDecoder().decode(autoPad)))
-    return undefined;
-  const ones = kernel.map(() => 1);
-  return {
-    weight: key,
-    input,
-    inputs: elementCount(shape.slice(1)) ?? 0,
-    kind: 'patches',
-    kernel,
-    strides: readInts(node, 'strides') ?? ones,
-    dilations: readInts(node, 'dilations') ?? ones,
-    pads: readInts(node, 'pads') ?? [...kernel, ...kernel].map(() => 0),
-    groups: readInt(node, 'group', 1),
-  };
 }
 
 /** Stage of each layer; a layer that is read several times waits for the last of its inputs. */

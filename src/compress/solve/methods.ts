@@ -4,6 +4,7 @@
  */
 
 import { clipSearch } from '../../algorithms/clip-search.ts';
+import { type GptqOptions, gptq } from '../../algorithms/gptq.ts';
 import { fitGrid } from '../../algorithms/grid-fit.ts';
 import { halfQuadratic } from '../../algorithms/hqq.ts';
 import type { GridOptions, QuantizedMatrix, WeightMatrix } from '../../algorithms/matrix.ts';
@@ -46,6 +47,23 @@ function required(name: string, statistics: InputStatistics | undefined): InputS
   });
 }
 
+/** One that makes up for errors on later inputs; layers are calibrated on the inputs of the quantized prefix. */
+function sequential(
+  name: string,
+  needs: readonly Collected[],
+  settings: Omit<GptqOptions, keyof GridOptions>,
+): Method {
+  return {
+    name,
+    needs,
+    sequential: true,
+    solve(weight, grid, statistics) {
+      const quantized = gptq(weight, required(name, statistics), { ...grid, ...settings });
+      return { quantized, damping: quantized.damping };
+    },
+  };
+}
+
 const ALL: readonly Method[] = [
   plain('rtn', roundToNearest),
   plain('clip', clipSearch),
@@ -55,6 +73,10 @@ const ALL: readonly Method[] = [
   plain('fit', fitGrid),
   weighted('fit-weighted', ['squares'], (weight, grid, statistics) => fitGrid(weight, grid, { statistics })),
   plain('hqq', halfQuadratic),
+  sequential('gptq', ['gram'], {}),
+  sequential('gptq-act-order', ['gram'], { activationOrder: true }),
+  sequential('gptaq', ['gram', 'cross'], { activationOrder: true, asymmetric: 1 }),
+  sequential('best', ['gram', 'cross'], { activationOrder: true, asymmetric: 1, grid: 'fitted' }),
 ];
 
 export const METHODS: ReadonlyMap<string, Method> = new Map(ALL.map((method) => [method.name, method]));

@@ -95,7 +95,7 @@ export function chosenAlgorithm(
       ...(near !== undefined && { hint: `Did you mean ${near}?` }),
     });
   }
-  if (name === 'auto') return dataset === undefined ? 'fit' : 'fit-weighted';
+  if (name === 'auto') return dataset === undefined ? 'fit' : 'best';
   const needs = METHODS.get(name)?.needs ?? [];
   if (needs.length > 0 && dataset === undefined) {
     const without = [...METHODS.values()]

@@ -8,6 +8,10 @@ export const ALGORITHMS = {
   fit: 'least-squares grid of each group',
   'fit-weighted': 'the same, weighted by E[x²] (data)',
   hqq: 'half-quadratic quantization',
+  gptq: 'GPTQ: later inputs make up for errors on earlier ones (data)',
+  'gptq-act-order': 'the same, inputs that matter most first (data)',
+  gptaq: 'the same, towards the outputs of the float model (data)',
+  best: 'the best of all this, at several times the cost (data)',
 } as const;
 
 export type AlgorithmName = keyof typeof ALGORITHMS;

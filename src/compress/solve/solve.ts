@@ -25,8 +25,6 @@ export interface Solution {
   readonly quantized: QuantizedMatrix;
   /** Share of the mean diagonal of H that was added to it, where the method factorises H. */
   readonly damping?: number | undefined;
-  /** Inputs that were zero in all samples. */
-  readonly deadInputs?: number | undefined;
   /** Another algorithm than was asked for did it, because of this. */
   readonly instead?: { readonly algorithm: string; readonly reason: string } | undefined;
 }
@@ -64,6 +62,7 @@ export interface LayerReport {
   /** The same of the result. */
   readonly errorAfter: number;
   readonly damping?: number | undefined;
+  /** Inputs that were zero in all samples. */
   readonly deadInputs?: number | undefined;
   /** Rows of inputs that were seen. */
   readonly rows?: number | undefined;
@@ -147,7 +146,7 @@ async function solveOne(
   { method, baseline }: SolveOptions,
 ): Promise<SolvedLayer> {
   const solution = await solveGroups(layer, weight, grid, statistics, method);
-  const { quantized, damping, deadInputs, instead } = solution;
+  const { quantized, damping, instead } = solution;
   const restored = dequantizeMatrix(quantized);
   const before = dequantizeMatrix(baseline(weight, grid));
   return {
@@ -161,11 +160,15 @@ async function solveOne(
       errorBefore: relativeError(weight, before, statistics),
       errorAfter: relativeError(weight, restored, statistics),
       damping,
-      deadInputs,
+      deadInputs: method.needs.includes('gram') ? deadInputs(statistics) : undefined,
       rows: statistics?.rows,
       note: instead?.reason,
     },
   };
+}
+
+function deadInputs(statistics: InputStatistics | undefined): number {
+  return statistics?.squares.reduce((count, square) => count + (square === 0 ? 1 : 0), 0) ?? 0;
 }
 
 /** A grouped convolution is one problem for each group: its outputs see inputs of their own. */
@@ -227,7 +230,6 @@ function joinSolutions(solutions: readonly Solution[], weight: WeightMatrix): So
     scale += quantized.scales.length;
   }
   const dampings = solutions.flatMap(({ damping }) => damping ?? []);
-  const dead = solutions.flatMap(({ deadInputs }) => deadInputs ?? []);
   return {
     quantized: {
       outputs: weight.outputs,
@@ -240,7 +242,6 @@ function joinSolutions(solutions: readonly Solution[], weight: WeightMatrix): So
       zeroPoints,
     },
     damping: dampings.length === 0 ? undefined : Math.max(...dampings),
-    deadInputs: dead.length === 0 ? undefined : dead.reduce((sum, count) => sum + count, 0),
     instead: solutions.find(({ instead }) => instead !== undefined)?.instead,
   };
 }
