@@ -1,0 +1,26 @@
+/** Statistics of all products of a model, with what they were made from. */
+
+import type { InputStatistics } from './input-statistics.ts';
+import { mergeStatistics } from './merge.ts';
+
+export interface StatisticsSet {
+  /** By the key of the weight. */
+  readonly entries: ReadonlyMap<string, InputStatistics>;
+  /** What the samples were, for people: one line for each run that was merged. */
+  readonly datasets: readonly string[];
+  readonly samples: number;
+}
+
+/** Both together. @throws WhittleError E_SHAPE where they are of different models */
+export function mergeSets(a: StatisticsSet, b: StatisticsSet): StatisticsSet {
+  const entries = new Map(a.entries);
+  for (const [key, found] of b.entries) {
+    const before = entries.get(key);
+    entries.set(key, before === undefined ? found : mergeStatistics(before, found));
+  }
+  return {
+    entries,
+    datasets: [...new Set([...a.datasets, ...b.datasets])],
+    samples: a.samples + b.samples,
+  };
+}
