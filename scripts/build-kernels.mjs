@@ -3,6 +3,7 @@
  *
  *   kernels/*.ts                 →  src/kernels/module.gen.ts          always loaded
  *   kernels/ggml/<family>/*.ts   →  src/kernels/ggml/<family>.gen.ts   loaded with the first type of the family
+ *   kernels/grid/*.ts            →  src/kernels/grid/module.gen.ts     loaded with the first search of a grid
  *
  * Compilation happens in memory and is deterministic: the manifest.json beside the sources states the compiler, its flags,
  * the size, the SHA-256 and the exports of the module that they give.
@@ -42,6 +43,12 @@ const MODULES = [
     output: `src/kernels/ggml/${family}.gen.ts`,
     flags: ['--memoryBase', String((4 + 4 * index) * MIB)],
   })),
+  {
+    name: 'grid',
+    folder: 'kernels/grid',
+    output: 'src/kernels/grid/module.gen.ts',
+    flags: ['--memoryBase', String(24 * MIB)],
+  },
 ];
 
 const compiler = createRequire(import.meta.url)('assemblyscript/package.json').version;

@@ -49,7 +49,7 @@ export function clipSearch(
       matrix.values,
       shape,
       importance,
-      { factors, reach: search.reach ?? 0, refits: 0 },
+      { factors, reach: search.reach ?? 0, refits: 0, coherence: 0, realZeros: false },
       target,
     );
   });

@@ -19,6 +19,12 @@ export function roundToNearest(
   kernels: GridKernels = referenceGridKernels(),
 ): QuantizedMatrix {
   return quantizeWith(matrix, options, (shape, target) =>
-    kernels.search(matrix.values, shape, undefined, { factors: WHOLE_RANGE, reach: 0, refits: 0 }, target),
+    kernels.search(
+      matrix.values,
+      shape,
+      undefined,
+      { factors: WHOLE_RANGE, reach: 0, refits: 0, coherence: 0, realZeros: false },
+      target,
+    ),
   );
 }

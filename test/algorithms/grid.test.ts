@@ -129,12 +129,31 @@ test('a symmetric grid holds the largest magnitude exactly, whatever its sign', 
 test('squared error falls from round to nearest over clip search to the fitted grid', () => {
   const matrix = normalMatrix(64, 256);
   for (const bits of [2, 3, 4]) {
-    const [nearest, clipped, fitted] = [roundToNearest, clipSearch, fitGrid].map((algorithm) =>
-      errorOf(matrix, algorithm(matrix, options(bits, 64))),
-    );
-    expect(clipped).toBeLessThan(nearest!);
-    expect(fitted).toBeLessThan(clipped!);
+    const grid = options(bits, 64);
+    const nearest = errorOf(matrix, roundToNearest(matrix, grid));
+    const clipped = errorOf(matrix, clipSearch(matrix, grid));
+    const fitted = errorOf(matrix, fitGrid(matrix, grid, { coherence: 0 }));
+    const real = errorOf(matrix, fitGrid(matrix, grid, { coherence: 0, zeros: 'real' }));
+    expect(clipped).toBeLessThan(nearest);
+    expect(fitted).toBeLessThan(clipped);
+    expect(real).toBeLessThan(fitted);
   }
+});
+
+test('coherence keeps the length of a row that a least-squares fit would shorten', () => {
+  const matrix = normalMatrix(64, 256);
+  const lengthOf = (coherence: number): number => {
+    const restored = dequantizeMatrix(fitGrid(matrix, options(2, 32), { coherence, zeros: 'real' }));
+    let along = 0;
+    let square = 0;
+    matrix.values.forEach((w, i) => {
+      along += w * restored[i]!;
+      square += w * w;
+    });
+    return along / square;
+  };
+  expect(lengthOf(0)).toBeLessThan(0.92);
+  expect(lengthOf(4)).toBeGreaterThan(0.97);
 });
 
 test('with statistics the weighted error falls below that without', () => {

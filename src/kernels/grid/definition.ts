@@ -7,17 +7,18 @@
  * when its mean |e| no longer falls; the best grid seen is kept.
  */
 
-import type { GridKernels, GridShape, GridTarget, HalfQuadraticOptions, SearchOptions } from './grid.ts';
+import type { GridKernels, GridShape, GridTarget, HalfQuadraticOptions } from './grid.ts';
 import { groupsOf } from './grid.ts';
 import {
   codeOf,
-  coveringGrid,
+  constantGrid,
   encodeGroup,
-  rangeWithZero,
+  type GroupGrid,
+  plainGrid,
   reciprocal,
-  squaredError,
   storedScale,
 } from './group.ts';
+import { searchGroup } from './search.ts';
 
 const f = Math.fround;
 
@@ -39,69 +40,7 @@ function forEachGroup(
   }
 }
 
-/** Σ a u w and Σ a u² of the codes at a grid, u = code − zero: the best scale for them is their quotient. */
-function fitSums(
-  x: Float32Array,
-  a: Float32Array | undefined,
-  scale: number,
-  zero: number,
-  top: number,
-): { uw: number; uu: number } {
-  const inverse = reciprocal(scale);
-  let uw = 0;
-  let uu = 0;
-  for (let i = 0; i < x.length; i++) {
-    const u = f(codeOf(x[i]!, inverse, zero, top) - zero);
-    const au = a === undefined ? u : f(a[i]! * u);
-    uw = f(uw + f(au * x[i]!));
-    uu = f(uu + f(au * u));
-  }
-  return { uw, uu };
-}
-
-/** What the best scale takes off Σ a w²; 0 where all codes stand at the zero. */
-function gainOf({ uw, uu }: { uw: number; uu: number }): number {
-  return uu > 0 ? f(f(uw * uw) / uu) : 0;
-}
-
-function searchGroup(
-  x: Float32Array,
-  a: Float32Array | undefined,
-  shape: GridShape,
-  options: SearchOptions,
-): { scale: number; zero: number } {
-  const { factors, refits } = options;
-  const top = 2 ** shape.bits - 1;
-  const reach = shape.symmetric ? 0 : options.reach;
-  const whole = coveringGrid(rangeWithZero(x), shape);
-  let best = { scale: storedScale(whole.scale, shape.half), zero: whole.zero };
-  let bestError = Number.POSITIVE_INFINITY;
-  for (let step = 0; step <= 2 * reach; step++) {
-    // 0, −1, +1, −2, +2 …
-    const offset = step % 2 === 1 ? -(step + 1) / 2 : step / 2;
-    const zero = Math.max(0, Math.min(top, whole.zero + offset));
-    for (let k = 0; k < factors.length; k++) {
-      const scale = storedScale(f(whole.scale * factors[k]!), shape.half);
-      const error =
-        refits > 0 ? -gainOf(fitSums(x, a, scale, zero, top)) : squaredError(x, a, scale, zero, top);
-      if (error < bestError) {
-        bestError = error;
-        best = { scale, zero };
-      }
-    }
-  }
-  for (let round = 0; round < refits; round++) {
-    const { uw, uu } = fitSums(x, a, best.scale, best.zero, top);
-    if (uu > 0) best.scale = storedScale(f(uw / uu), shape.half);
-  }
-  return best;
-}
-
-function halfQuadraticGroup(
-  x: Float32Array,
-  shape: GridShape,
-  options: HalfQuadraticOptions,
-): { scale: number; zero: number } {
+function halfQuadraticGroup(x: Float32Array, shape: GridShape, options: HalfQuadraticOptions): GroupGrid {
   const top = 2 ** shape.bits - 1;
   const count = x.length;
   let low = x[0]!;
@@ -112,10 +51,10 @@ function halfQuadraticGroup(
   }
   const scale = storedScale(f(f(high - low) / top), shape.half);
   // Equal values: one code of their own size holds them exactly.
-  if (scale === 0) return { scale: storedScale(low, shape.half), zero: -1 };
+  if (scale === 0) return constantGrid(low, shape);
   const inverse = reciprocal(scale);
   let zero = f(-low * inverse);
-  let best = { scale, zero };
+  let best = plainGrid(scale, zero);
   let bestError = Number.POSITIVE_INFINITY;
   let beta = options.beta;
   for (let iteration = 0; iteration <= options.iterations; iteration++) {
@@ -131,7 +70,7 @@ function halfQuadraticGroup(
     }
     if (!(error < bestError)) break;
     bestError = error;
-    best = { scale, zero };
+    best = plainGrid(scale, zero);
     zero = f(sum / count);
     beta = f(beta * options.kappa);
   }
@@ -142,14 +81,14 @@ function write(
   values: Float32Array,
   shape: GridShape,
   target: GridTarget,
-  grid: (x: Float32Array, column: number) => { scale: number; zero: number },
+  grid: (x: Float32Array, column: number) => GroupGrid,
 ): void {
   const top = 2 ** shape.bits - 1;
   forEachGroup(values, shape, (x, column, group, at) => {
-    const { scale, zero } = grid(x, column);
+    const { scale, zero, inverse, shift } = grid(x, column);
     target.scales[group] = scale;
     target.zeros[group] = zero;
-    encodeGroup(x, scale, zero, top, target.codes, at);
+    encodeGroup(x, inverse, shift, top, target.codes, at);
   });
 }
 
@@ -167,7 +106,7 @@ export const gridDefinition: GridKernels = {
   encode(values, shape, target) {
     const top = 2 ** shape.bits - 1;
     forEachGroup(values, shape, (x, _column, group, at) =>
-      encodeGroup(x, target.scales[group]!, target.zeros[group]!, top, target.codes, at),
+      encodeGroup(x, reciprocal(target.scales[group]!), target.zeros[group]!, top, target.codes, at),
     );
   },
 };

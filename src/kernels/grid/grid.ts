@@ -31,13 +31,17 @@ export interface GridTarget {
 export interface SearchOptions {
   /** What the scale of the whole range is multiplied with, in turn; the first should be 1. */
   readonly factors: Float32Array;
-  /** Zeros up to this many codes away from that of the whole range are tried too (asymmetric grids). */
+  /** Zeros up to so many steps away from that of the range are tried too: codes, or thirds of a code where zeros are real. */
   readonly reach: number;
   /**
-   * 0: a candidate's error is that of its own scale. From 1 on each candidate is judged with the scale that fits its codes best in
-   * least squares, and the winner's codes and scale are refitted to each other so many times.
+   * 0: a candidate's error is that of its own scale. From 1 on each candidate is judged with the scale that fits its codes best, and
+   * grid and codes of the winner are fitted to each other up to so many times, as long as that gains.
    */
   readonly refits: number;
+  /** μ ≥ 0: how much more than the rest the part of the error that shrinks or stretches the group as a whole counts (refits > 0). */
+  readonly coherence: number;
+  /** Zeros are any numbers, and the grid of a group need not hold 0 (refits > 0, asymmetric). */
+  readonly realZeros: boolean;
 }
 
 export interface HalfQuadraticOptions {
@@ -51,7 +55,7 @@ export interface HalfQuadraticOptions {
 export interface GridKernels {
   readonly backend: 'reference' | 'wasm';
   /**
-   * Minimises Σ a (w − ŵ)² over the candidates of `options`; the first of equals wins.
+   * Minimises Σ a (w − ŵ)² + μ (Σ a w (w − ŵ))² / Σ a w² over the candidates of `options`; the first of equals wins.
    * @param importance - a ≥ 0 of each column; 1 where undefined
    */
   search(

@@ -14,6 +14,24 @@ const LARGEST_HALF = 65504;
 /** 1.5 · 2^23: adding it rounds an f32 of magnitude below 2^22 to an integer, ties to even. */
 const ROUND = 12582912;
 
+/** A group's grid as it is stored, and what its codes are chosen with: round(clamp(w · inverse + shift)). */
+export interface GroupGrid {
+  readonly scale: number;
+  readonly zero: number;
+  readonly inverse: number;
+  readonly shift: number;
+}
+
+/** Codes are chosen with the stored grid itself. */
+export function plainGrid(scale: number, zero: number): GroupGrid {
+  return { scale, zero, inverse: reciprocal(scale), shift: zero };
+}
+
+/** Equal values: code 0 stands for them exactly, with real zeros. */
+export function constantGrid(value: number, shape: GridShape): GroupGrid {
+  return { scale: storedScale(value, shape.half), zero: -1, inverse: 0, shift: 0 };
+}
+
 export interface GroupRange {
   /** min(0, values). */
   low: number;
@@ -88,12 +106,11 @@ export function squaredError(
 
 export function encodeGroup(
   x: Float32Array,
-  scale: number,
-  zero: number,
+  inverse: number,
+  shift: number,
   top: number,
   codes: Uint8Array,
   at: number,
 ): void {
-  const inverse = reciprocal(scale);
-  for (let i = 0; i < x.length; i++) codes[at + i] = codeOf(x[i]!, inverse, zero, top);
+  for (let i = 0; i < x.length; i++) codes[at + i] = codeOf(x[i]!, inverse, shift, top);
 }

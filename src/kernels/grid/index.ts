@@ -18,3 +18,14 @@ export type {
 export function referenceGridKernels(): GridKernels {
   return gridDefinition;
 }
+
+/** New SIMD kernels with their own memory, or undefined where the machine cannot run them. */
+export async function wasmGridKernels(): Promise<GridKernels | undefined> {
+  const { createGridKernels } = await import('./wasm.ts');
+  return createGridKernels();
+}
+
+/** The fastest that this machine runs. */
+export async function selectGridKernels(): Promise<GridKernels> {
+  return (await wasmGridKernels()) ?? gridDefinition;
+}
