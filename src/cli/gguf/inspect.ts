@@ -32,7 +32,9 @@ export async function runInspectGguf(
     onProgress: context.progress.onProgress,
   });
   context.progress.clear();
-  const tensors = summary.tensors.map(tensorReport);
+  // The table shows no percentiles, and those of many thousand tensors take a kilobyte each.
+  const whole = flags.html !== undefined || flags.tensor !== undefined;
+  const tensors = summary.tensors.map((tensor) => tensorReport(tensor, whole));
   if (flags.html !== undefined) {
     const { inspectFilePage } = await import('../../report/html-inspect.ts');
     await writeText(flags.html, inspectFilePage(fileReport(summary, tensors)), 'page', summary.shards);
@@ -86,7 +88,10 @@ function typeText({ type, elementType, count = 0 }: GgufMetadataSummary): string
   return elementType === undefined ? type : `${elementType} × ${formatCount(count)}`;
 }
 
-function tensorReport({ name, type, shape, count, bytes, statistics }: GgufTensorSummary): TensorReport {
+function tensorReport(
+  { name, type, shape, count, bytes, statistics }: GgufTensorSummary,
+  whole: boolean,
+): TensorReport {
   return {
     key: name,
     name,
@@ -94,7 +99,9 @@ function tensorReport({ name, type, shape, count, bytes, statistics }: GgufTenso
     shape,
     count,
     bytes,
-    statistics: statistics && shownStatistics(statistics),
+    statistics:
+      statistics &&
+      (whole ? shownStatistics(statistics) : shownStatistics({ ...statistics, percentiles: [] })),
   };
 }
 
