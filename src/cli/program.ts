@@ -6,6 +6,7 @@
 import { Command, Option } from 'commander';
 import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
+import { addCalibrate } from './grammar/calibrate.ts';
 import { examples, finish, type ProgramOptions } from './grammar/command.ts';
 import { addImatrix, addMerge, addSplit, addTypes } from './grammar/gguf.ts';
 import { addCompare, addDequantize, addInspect } from './grammar/models.ts';
@@ -72,6 +73,7 @@ export function createProgram(options: ProgramOptions): Command {
   addDequantize(program, options);
   addCompare(program, options);
   addPerplexity(program, options);
+  addCalibrate(program, options);
   addModes(program, options);
   addTypes(program, options);
   addImatrix(program, options);

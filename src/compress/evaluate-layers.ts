@@ -68,12 +68,25 @@ export interface LayerQuality {
 export interface LayerReport {
   /** Worst first: by divergence, else by output error, else by the error of the weight. */
   readonly layers: readonly LayerQuality[];
-  /** Rows that the harm was measured on. */
+  /** Samples that the harm was measured on. */
   readonly samples: number;
+  /** Values of the worst layers in both models. */
+  readonly distributions: readonly Distribution[];
   readonly notes: readonly string[];
 }
 
+/** How often values fall into each of the bins between the smallest and the largest value of both. */
+export interface Distribution {
+  readonly weight: string;
+  readonly low: number;
+  readonly high: number;
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+}
+
 const DEFAULT_LAYERS = 64;
+const SHOWN_DISTRIBUTIONS = 4;
+const BINS = 160;
 /** A few numbers (norms, biases) cost nothing to keep and are not tried. */
 const MIN_COUNT = 256;
 /** Answers of the original that are kept rather than computed again, bytes. */
@@ -116,14 +129,22 @@ export async function measureLayers(
       `${layers.length - limit} of ${layers.length} layers, those with the smallest errors, were not tried alone.`,
     );
   }
+  const ranked = layers
+    .map(({ at, quality }): LayerQuality => {
+      const { key } = at.pair.a;
+      return { ...quality, activation: activations.get(key), harm: harms.get(key) };
+    })
+    .sort(worstFirst);
+  const distributions: Distribution[] = [];
+  for (const { weight } of ranked.slice(0, SHOWN_DISTRIBUTIONS)) {
+    const pair = layers.find(({ at }) => at.pair.a.key === weight)?.at.pair;
+    if (pair === undefined) continue;
+    distributions.push(distributionOf(weight, await layerValues(original, result, pair, kernels, signal)));
+  }
   return {
-    layers: layers
-      .map(({ at, quality }): LayerQuality => {
-        const { key } = at.pair.a;
-        return { ...quality, activation: activations.get(key), harm: harms.get(key) };
-      })
-      .sort(worstFirst),
+    layers: ranked,
     samples,
+    distributions,
     notes,
   };
 }
@@ -138,6 +159,28 @@ function weightQuality({ pair, keepBytes }: LayerPair, values: LayerValues, kern
     weightCosine: cosine,
     keepBytes,
   };
+}
+
+function distributionOf(weight: string, { before, after }: LayerValues): Distribution {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (const values of [before, after]) {
+    for (const value of values) {
+      if (!Number.isFinite(value)) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+  }
+  const width = (high - low) / BINS;
+  const count = (values: Float32Array): number[] => {
+    const counts = new Array<number>(BINS).fill(0);
+    for (const value of values) {
+      const bin = width > 0 ? Math.min(BINS - 1, Math.floor((value - low) / width)) : 0;
+      if (bin >= 0) counts[bin]!++;
+    }
+    return counts;
+  };
+  return { weight, low, high, before: count(before), after: count(after) };
 }
 
 /** Weights that do nothing to the answer stand last, those that were not run after all that were. */

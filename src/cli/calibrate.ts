@@ -1,0 +1,57 @@
+/** `whittle calibrate`: data through a model, statistics of its weights' inputs into a file. */
+
+import { calibrate } from '../compress/calibrate.ts';
+import { formatDuration } from '../report/format.ts';
+import { safeName } from '../report/text.ts';
+import type { Context } from './context.ts';
+
+export interface CalibrateFlags {
+  readonly out: string;
+  readonly data?: string | undefined;
+  readonly tokenizer?: string | undefined;
+  readonly samples?: number | undefined;
+  readonly sequence?: number | undefined;
+  readonly seed?: number | undefined;
+  readonly gram?: boolean | undefined;
+  readonly imatrix?: string | undefined;
+  readonly resume?: boolean | undefined;
+  readonly force?: boolean | undefined;
+  readonly threads?: number | undefined;
+}
+
+export async function runCalibrate(
+  context: Context,
+  file: string,
+  flags: CalibrateFlags,
+): Promise<number | undefined> {
+  const started = performance.now();
+  const { samples, sequence, seed } = flags;
+  const report = await calibrate(file, {
+    data: flags.data,
+    tokenizer: flags.tokenizer,
+    output: flags.out,
+    imatrix: flags.imatrix,
+    gram: flags.gram,
+    dataset: { samples, sequence, seed },
+    force: flags.force,
+    resume: flags.resume,
+    threads: flags.threads,
+    signal: context.signal,
+    onProgress: ({ bytesDone, bytesTotal }) =>
+      context.progress.status(`${safeName(file)}: sample ${bytesDone} of ${bytesTotal}`),
+  });
+  const seconds = (performance.now() - started) / 1000;
+  if (context.json) {
+    context.printJson({ ...report, seconds });
+    return undefined;
+  }
+  for (const note of report.notes) context.say(note);
+  for (const { weight, reason } of report.uncollected) context.say(`${safeName(weight)}: ${reason}`);
+  const resumed = report.resumed === 0 ? '' : `, ${report.resumed} of them from before`;
+  context.print(
+    `${safeName(report.output)}: statistics of the inputs of ${report.weights} weights, ${report.samples} samples${resumed}, up to ${report.rows} rows`,
+  );
+  if (report.imatrix !== undefined) context.print(`${safeName(report.imatrix)}: importance matrix`);
+  context.say(context.errStyle.dim(`${report.data}; done in ${formatDuration(seconds)}`));
+  return undefined;
+}

@@ -1,0 +1,201 @@
+/**
+ * The story of `whittle calibrate`: data through a model, statistics of every product's inputs into a file. The file is renewed as
+ * the samples go by, so that a run that was stopped goes on where it was; and the same sums may be written as an importance
+ * matrix for the GGUF file of the same model.
+ */
+
+import { basename, dirname } from 'node:path';
+import { collectInputStatistics } from '../calibration/collect/collect-inputs.ts';
+import { findProducts, findUncollected, type Uncollected } from '../calibration/collect/find-products.ts';
+import type { Collected } from '../calibration/collect/products.ts';
+import type { DatasetOptions } from '../calibration/data/data-spec.ts';
+import type { Dataset } from '../calibration/data/dataset.ts';
+import { graphHints } from '../calibration/data/graph-hints.ts';
+import { openDataset } from '../calibration/data/open-dataset.ts';
+import { parseDataSpec } from '../calibration/data/parse-data-spec.ts';
+import { ggufNames } from '../calibration/statistics/gguf-names.ts';
+import { toImatrix } from '../calibration/statistics/imatrix.ts';
+import { loadStatistics, saveStatistics } from '../calibration/statistics/statistics-file.ts';
+import { mergeSets, type StatisticsSet } from '../calibration/statistics/statistics-set.ts';
+import type { RunOptions } from '../core/progress.ts';
+import { isWhittleError, WhittleError } from '../errors.ts';
+import { executeFiles } from '../execution/execute.ts';
+import { layoutImatrix } from '../formats/gguf/imatrix-writer.ts';
+import type { OnnxModel } from '../formats/onnx/model.ts';
+import { openOnnx } from '../formats/onnx/open.ts';
+import { assertMayWrite } from '../io/atomic-file.ts';
+import { onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
+import type { Runtime } from '../runtime/runtime.ts';
+import { modelFormat } from './model-format.ts';
+
+export interface CalibrateOptions extends RunOptions {
+  /** Where the data is; absent: made-up inputs. */
+  readonly data?: string | undefined;
+  readonly tokenizer?: string | undefined;
+  /** The statistics file. */
+  readonly output: string;
+  /** Importance matrix to be written as well. */
+  readonly imatrix?: string | undefined;
+  /** Also H = Σ x xᵀ, which GPTQ and its kin need. Default: sums and extremes only. */
+  readonly gram?: boolean | undefined;
+  readonly dataset?: Omit<DatasetOptions, 'signal' | 'hints'> | undefined;
+  readonly force?: boolean | undefined;
+  /** Go on with the samples that the output has not seen; an output of other data is refused. */
+  readonly resume?: boolean | undefined;
+  readonly threads?: number | undefined;
+  readonly runtime?: Runtime | undefined;
+}
+
+export interface CalibrateReport {
+  readonly output: string;
+  readonly imatrix: string | undefined;
+  readonly samples: number;
+  /** Samples that were in the file before. */
+  readonly resumed: number;
+  readonly weights: number;
+  /** Rows of the weight that saw the most. */
+  readonly rows: number;
+  readonly data: string;
+  readonly synthetic: boolean;
+  readonly notes: readonly string[];
+  /** Weights of products that cannot be tapped. */
+  readonly uncollected: readonly Uncollected[];
+}
+
+/** The file is renewed this often. */
+const CHECKPOINTS = 8;
+const FEWEST_SAMPLES = 8;
+
+/**
+ * @throws WhittleError E_OUTPUT_EXISTS, E_NOTHING_TO_DO (no products), E_RESUME (the output is of other data), and what opening model
+ *   and data, `collectInputStatistics` and `saveStatistics` throw
+ */
+export async function calibrate(file: string, options: CalibrateOptions): Promise<CalibrateReport> {
+  const { output, signal, threads, onProgress, runtime = onnxruntimeNode() } = options;
+  if ((await modelFormat(file)) === 'gguf') {
+    throw new WhittleError('E_UNSUPPORTED', 'a GGUF file cannot be calibrated', {
+      file,
+      expected: 'the ONNX file of the same model',
+      hint: "Calibrate that with --imatrix, or make the matrix with llama.cpp's llama-imatrix.",
+    });
+  }
+  await using model = await openOnnx(file);
+  const products = findProducts(model.proto);
+  if (products.length === 0) {
+    throw new WhittleError('E_NOTHING_TO_DO', 'the model multiplies with no constant weights', { file });
+  }
+  if (options.imatrix !== undefined) await assertMayWrite(options.imatrix, { force: options.force });
+  const names = options.imatrix === undefined ? undefined : ggufNames(model.proto);
+  const dataset = await openData(file, model, runtime, options);
+  const before = await startingPoint(options, dataset);
+  const collect: Collected[] = ['magnitudes', 'sums', 'peaks', ...(options.gram ? (['gram'] as const) : [])];
+  const resumed = before?.samples ?? 0;
+  const step = Math.max(FEWEST_SAMPLES, Math.ceil(dataset.count / CHECKPOINTS));
+  let set: StatisticsSet = before ?? { entries: new Map(), datasets: [], samples: 0 };
+  for (let from = resumed; from < dataset.count; from += step) {
+    const part = slice(dataset, from, Math.min(dataset.count, from + step));
+    const entries = await collectInputStatistics(
+      { proto: model.proto, resolve: model.tensorBytes },
+      part,
+      products,
+      {
+        runtime,
+        collect,
+        threads,
+        signal,
+        onProgress:
+          onProgress &&
+          ((progress) =>
+            onProgress({ ...progress, bytesDone: from + progress.bytesDone, bytesTotal: dataset.count })),
+      },
+    );
+    set = mergeSets(set, { entries, datasets: [dataset.description], samples: part.count });
+    await saveStatistics(output, set, { force: from > 0 || options.force });
+  }
+  if (names !== undefined && options.imatrix !== undefined) {
+    await writeImatrix(options.imatrix, set, names, options);
+  }
+  return {
+    output,
+    imatrix: options.imatrix,
+    samples: set.samples,
+    resumed,
+    weights: set.entries.size,
+    rows: Math.max(...[...set.entries.values()].map(({ rows }) => rows)),
+    data: dataset.description,
+    synthetic: dataset.synthetic,
+    notes: dataset.notes,
+    uncollected: findUncollected(model.proto),
+  };
+}
+
+async function openData(
+  file: string,
+  model: OnnxModel,
+  runtime: Runtime,
+  { data, tokenizer, dataset, signal, threads }: CalibrateOptions,
+): Promise<Dataset> {
+  const spec = await parseDataSpec(data, { model: file, tokenizer });
+  const session = await runtime.load(file, { optimize: false, threads });
+  const { inputs } = session;
+  await session.close();
+  const hints = model.proto.graph === undefined ? undefined : graphHints(model.proto.graph);
+  return openDataset(spec, inputs, { ...dataset, signal, hints });
+}
+
+/** What the output holds already, where the run is to go on. */
+async function startingPoint(
+  { output, resume, force }: CalibrateOptions,
+  dataset: Dataset,
+): Promise<StatisticsSet | undefined> {
+  if (resume !== true) {
+    await assertMayWrite(output, { force });
+    return undefined;
+  }
+  try {
+    const set = await loadStatistics(output);
+    if (set.datasets.length === 1 && set.datasets[0] === dataset.description) return set;
+    throw new WhittleError('E_RESUME', 'the statistics are of other data', {
+      file: output,
+      expected: dataset.description,
+      found: set.datasets.join('; '),
+      hint: 'Begin anew with --force, or name another file.',
+    });
+  } catch (error) {
+    if (isWhittleError(error) && error.code === 'E_NOT_FOUND') return undefined;
+    throw error;
+  }
+}
+
+function slice(dataset: Dataset, from: number, to: number): Dataset {
+  return {
+    ...dataset,
+    count: to - from,
+    async *samples() {
+      let index = 0;
+      for await (const sample of dataset.samples()) {
+        if (index >= to) return;
+        if (index++ >= from) yield sample;
+      }
+    },
+  };
+}
+
+async function writeImatrix(
+  path: string,
+  set: StatisticsSet,
+  names: ReadonlyMap<string, string>,
+  { force, signal }: CalibrateOptions,
+): Promise<void> {
+  const rows = Math.max(...[...set.entries.values()].map((entry) => entry.rows));
+  const content = toImatrix(set, names, Math.max(1, Math.round(rows / set.samples)));
+  await executeFiles({
+    files: [layoutImatrix(content, basename(path))],
+    tasks: [],
+    target: { directory: dirname(path), force },
+    inputs: [],
+    signal,
+    journal: false,
+    threads: 1,
+  });
+}
