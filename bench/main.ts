@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- kernels threads quantize ggml gguf start models] [-- --compare bench/results/<file>.json]`
+ * `npm run bench [-- kernels algorithms threads quantize ggml gguf start models] [-- --compare bench/results/<file>.json]`
  *
  * Every figure is a ratio of two things measured in one run on one machine; seconds are printed for orientation only.
  * Results are kept in bench/results/ (not in git) so that a later run can be compared with them.
@@ -9,6 +9,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { algorithmTable, benchAlgorithms } from './algorithms.ts';
 import { benchGgml } from './ggml.ts';
 import { benchGguf } from './gguf.ts';
 import { benchKernels } from './kernels.ts';
@@ -20,6 +21,7 @@ import { benchThreads } from './threads.ts';
 
 const BENCHES = {
   kernels: async () => ratios(await benchKernels()),
+  algorithms: async () => ratios(keep(algorithmTable, await benchAlgorithms()), 'grid searches'),
   quantize: async () => numbers(await benchQuantize()),
   threads: async () => numbers(await benchThreads()),
   ggml: async () => ggmlRatios(keep(encoderTable, await benchGgml())),
@@ -49,8 +51,13 @@ function isBench(name: string): name is BenchName {
   return Object.hasOwn(BENCHES, name);
 }
 
-function ratios(rows: Awaited<ReturnType<typeof benchKernels>>): Figures {
-  console.log('kernels: WebAssembly against the plain-TypeScript reference, one thread\n');
+type KernelRatio = Pick<
+  Awaited<ReturnType<typeof benchKernels>>[number],
+  'name' | 'ours' | 'reference' | 'ratio'
+  console.log(`${what}: WebAssembly against the plain-TypeScript reference, one thread\n`);
+
+function ratios(rows: readonly KernelRatio[], what = 'kernels'): Figures {
+  console.log(what + ': WebAssembly against the plain-TypeScript reference, one thread\n');
   const figures: Figures = {};
   for (const { name, ours, reference, ratio } of rows) {
     console.log(

@@ -1,0 +1,17 @@
+/**
+ * Every algorithm that chooses quantized weights, and when to choose it:
+ *
+ *   roundToNearest   nothing known, 8 bits                      clipSearch      cheap gain below 5 bits; with E[x²] needs one pass of data
+ *   fitGrid          the default without data below 8 bits      halfQuadratic   HQQ, where others must be matched
+ *   awq              loud inputs, and data                      gptq            data and a Gram matrix: the best of one pass
+ *   refineRounding   after gptq, where minutes do not matter
+ */
+
+export { type AwqOptions, type AwqResult, awq } from './awq.ts';
+export { type ClipSearchOptions, clipSearch } from './clip-search.ts';
+export { type GptqOptions, type GptqResult, gptq } from './gptq.ts';
+export { fitGrid, type GridFitOptions } from './grid-fit.ts';
+export { halfQuadratic } from './hqq.ts';
+export { type RefineOptions, refineRounding } from './learned-rounding.ts';
+export { dequantizeMatrix, type GridOptions, type QuantizedMatrix, type WeightMatrix } from './matrix.ts';
+export { roundToNearest } from './rtn.ts';
