@@ -7,26 +7,44 @@ import { clipSearch } from '../../algorithms/clip-search.ts';
 import { type GptqOptions, gptq } from '../../algorithms/gptq.ts';
 import { fitGrid } from '../../algorithms/grid-fit.ts';
 import { halfQuadratic } from '../../algorithms/hqq.ts';
+import { refineRounding } from '../../algorithms/learned-rounding.ts';
 import type { GridOptions, QuantizedMatrix, WeightMatrix } from '../../algorithms/matrix.ts';
 import { roundToNearest } from '../../algorithms/rtn.ts';
 import type { Collected } from '../../calibration/collect/products.ts';
 import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../../errors.ts';
+import { type GridKernels, selectGridKernels } from '../../kernels/grid/index.ts';
 import type { Method } from './solve.ts';
 
 export { roundToNearest } from '../../algorithms/rtn.ts';
 
+let selected: Promise<GridKernels> | undefined;
+
+/** One set for all layers: kernels own a memory. */
+function gridKernels(): Promise<GridKernels> {
+  selected ??= selectGridKernels();
+  return selected;
+}
+
 /** One that looks at the weight alone. */
-function plain(name: string, solve: (weight: WeightMatrix, grid: GridOptions) => QuantizedMatrix): Method {
+function plain(
+  name: string,
+  solve: (weight: WeightMatrix, grid: GridOptions, kernels: GridKernels) => QuantizedMatrix,
+): Method {
   return {
     name,
     needs: [],
     sequential: false,
-    solve: (weight, grid) => ({ quantized: solve(weight, grid) }),
+    solve: async (weight, grid) => ({ quantized: solve(weight, grid, await gridKernels()) }),
   };
 }
 
-type Informed = (weight: WeightMatrix, grid: GridOptions, statistics: InputStatistics) => QuantizedMatrix;
+type Informed = (
+  weight: WeightMatrix,
+  grid: GridOptions,
+  statistics: InputStatistics,
+  kernels: GridKernels,
+) => QuantizedMatrix;
 
 /** One that weighs errors by what the inputs are; layers are independent of each other. */
 function weighted(name: string, needs: readonly Collected[], solve: Informed): Method {
@@ -34,8 +52,8 @@ function weighted(name: string, needs: readonly Collected[], solve: Informed): M
     name,
     needs,
     sequential: false,
-    solve: (weight, grid, statistics) => ({
-      quantized: solve(weight, grid, required(name, statistics)),
+    solve: async (weight, grid, statistics) => ({
+      quantized: solve(weight, grid, required(name, statistics), await gridKernels()),
     }),
   };
 }
@@ -52,31 +70,39 @@ function sequential(
   name: string,
   needs: readonly Collected[],
   settings: Omit<GptqOptions, keyof GridOptions>,
+  refined = false,
 ): Method {
   return {
     name,
     needs,
     sequential: true,
-    solve(weight, grid, statistics) {
-      const quantized = gptq(weight, required(name, statistics), { ...grid, ...settings });
-      return { quantized, damping: quantized.damping };
+    async solve(weight, grid, statistics) {
+      const seen = required(name, statistics);
+      const start = gptq(weight, seen, { ...grid, ...settings }, await gridKernels());
+      const { damping } = start;
+      if (!refined) return { quantized: start, damping };
+      const { asymmetric } = settings;
+      const refinement = { damping, asymmetric, scaleType: grid.scaleType };
+      return { quantized: refineRounding(weight, start, seen, refinement), damping };
     },
   };
 }
 
 const ALL: readonly Method[] = [
   plain('rtn', roundToNearest),
-  plain('clip', clipSearch),
-  weighted('clip-weighted', ['squares'], (weight, grid, statistics) =>
-    clipSearch(weight, grid, { statistics }),
+  plain('clip', (weight, grid, kernels) => clipSearch(weight, grid, {}, kernels)),
+  weighted('clip-weighted', ['squares'], (weight, grid, statistics, kernels) =>
+    clipSearch(weight, grid, { statistics }, kernels),
   ),
-  plain('fit', fitGrid),
-  weighted('fit-weighted', ['squares'], (weight, grid, statistics) => fitGrid(weight, grid, { statistics })),
+  plain('fit', (weight, grid, kernels) => fitGrid(weight, grid, {}, kernels)),
+  weighted('fit-weighted', ['squares'], (weight, grid, statistics, kernels) =>
+    fitGrid(weight, grid, { statistics }, kernels),
+  ),
   plain('hqq', halfQuadratic),
   sequential('gptq', ['gram'], {}),
   sequential('gptq-act-order', ['gram'], { activationOrder: true }),
   sequential('gptaq', ['gram', 'cross'], { activationOrder: true, asymmetric: 1 }),
-  sequential('best', ['gram', 'cross'], { activationOrder: true, asymmetric: 1, grid: 'fitted' }),
+  sequential('best', ['gram', 'cross'], { activationOrder: true, asymmetric: 1, grid: 'fitted' }, true),
 ];
 
 export const METHODS: ReadonlyMap<string, Method> = new Map(ALL.map((method) => [method.name, method]));
