@@ -54,10 +54,10 @@ function isBench(name: string): name is BenchName {
 type KernelRatio = Pick<
   Awaited<ReturnType<typeof benchKernels>>[number],
   'name' | 'ours' | 'reference' | 'ratio'
-  console.log(`${what}: WebAssembly against the plain-TypeScript reference, one thread\n`);
+>;
 
 function ratios(rows: readonly KernelRatio[], what = 'kernels'): Figures {
-  console.log(what + ': WebAssembly against the plain-TypeScript reference, one thread\n');
+  console.log(`${what}: WebAssembly against the plain-TypeScript reference, one thread\n`);
   const figures: Figures = {};
   for (const { name, ours, reference, ratio } of rows) {
     console.log(
