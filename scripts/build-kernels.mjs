@@ -4,6 +4,7 @@
  *   kernels/*.ts                 →  src/kernels/module.gen.ts          always loaded
  *   kernels/ggml/<family>/*.ts   →  src/kernels/ggml/<family>.gen.ts   loaded with the first type of the family
  *   kernels/grid/*.ts            →  src/kernels/grid/module.gen.ts     loaded with the first search of a grid
+ *   kernels/algebra/*.ts         →  src/kernels/algebra/module.gen.ts  loaded with the first large factorisation
  *
  * Compilation happens in memory and is deterministic: the manifest.json beside the sources states the compiler, its flags,
  * the size, the SHA-256 and the exports of the module that they give.
@@ -49,6 +50,7 @@ const MODULES = [
     output: 'src/kernels/grid/module.gen.ts',
     flags: ['--memoryBase', String(24 * MIB)],
   },
+  { name: 'algebra', folder: 'kernels/algebra', output: 'src/kernels/algebra/module.gen.ts', flags: [] },
 ];
 
 const compiler = createRequire(import.meta.url)('assemblyscript/package.json').version;

@@ -6,14 +6,19 @@
  * contiguous (G. Golub and C. Van Loan, "Matrix Computations", 4.2.6).
  */
 
+import { PANEL_COLUMNS, type PanelProducts } from '../kernels/algebra/index.ts';
+
 /** Columns of a panel: the strips of a tile stay in the first-level cache. */
-const PANEL = 64;
+const PANEL = PANEL_COLUMNS;
+/** Rows that a kernel's call updates; from this size on a call is worth its overhead. */
+const STRIP = 64;
 
 /**
  * Replaces the lower triangle of `a`, f64 [n, n], by L; what lies above the diagonal is not read.
+ * @param kernels - take over the products of panels, in f32; without them all is f64
  * @returns the first pivot that is not positive, whereupon `a` is spoilt; −1 where there is none
  */
-export function factorise(a: Float64Array, n: number): number {
+export function factorise(a: Float64Array, n: number, kernels?: PanelProducts): number {
   // Rows of the panel lie close together here: in `a` their distance may be a power of two, and they would share cache lines.
   const panel = new Float64Array(n * PANEL);
   for (let start = 0; start < n; start += PANEL) {
@@ -26,7 +31,8 @@ export function factorise(a: Float64Array, n: number): number {
       const from = (i - start) * PANEL;
       a.set(panel.subarray(from, from + Math.min(width, i - start + 1)), i * n + start);
     }
-    updateTrailing(a, n, panel, start, width);
+    if (kernels === undefined || width < PANEL) updateTrailing(a, n, panel, start, width);
+    else updateWithKernels(a, n, panel, start, kernels);
   }
   return -1;
 }
@@ -69,6 +75,25 @@ function updateTrailing(a: Float64Array, n: number, panel: Float64Array, start: 
       for (; j < last; j++) {
         for (let row = i; row < Math.min(n, i + 2); row++) updateOne(a, n, panel, start, width, row, j);
       }
+    }
+  }
+}
+
+/** The same with a kernel, strip by strip of rows. */
+function updateWithKernels(
+  a: Float64Array,
+  n: number,
+  panel: Float64Array,
+  start: number,
+  kernels: PanelProducts,
+): void {
+  kernels.load(panel, n - start);
+  for (let first = start + PANEL; first < n; first += STRIP) {
+    const end = Math.min(n, first + STRIP);
+    const { values, stride } = kernels.products(first - start, end - first, PANEL, end - start);
+    for (let i = first; i < end; i++) {
+      let from = (i - first) * stride;
+      for (let at = i * n + start + PANEL; at <= i * n + i; at++) a[at] = a[at]! - values[from++]!;
     }
   }
 }

@@ -8,6 +8,7 @@
  */
 
 import { WhittleError } from '../errors.ts';
+import type { PanelProducts } from '../kernels/algebra/index.ts';
 import { factorise } from './cholesky.ts';
 
 export interface DampedGram {
@@ -67,6 +68,7 @@ export function factoriseGram(
   n: number,
   wanted: number,
   byActivation: boolean,
+  algebra?: PanelProducts,
 ): FactorisedGram {
   const order = roundingOrder(gram, n, byActivation);
   for (let damping = wanted; damping <= LARGEST_DAMPING; damping = Math.max(damping * 10, 1e-4)) {
@@ -76,7 +78,7 @@ export function factoriseGram(
       const from = order[n - 1 - i]! * n;
       for (let j = 0; j <= i; j++) lower[i * n + j] = damped.gram[from + order[n - 1 - j]!]!;
     }
-    if (factorise(lower, n) < 0) return { ...damped, order, lower };
+    if (factorise(lower, n, algebra) < 0) return { ...damped, order, lower };
   }
   throw new WhittleError(
     'E_NONFINITE',

@@ -11,6 +11,7 @@
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../errors.ts';
+import type { PanelProducts } from '../kernels/algebra/index.ts';
 import type { GridKernels } from '../kernels/grid/index.ts';
 import { compensatedImportance, compensationRows, roundColumns } from './babai.ts';
 import { solveFactorised } from './cholesky.ts';
@@ -51,6 +52,7 @@ export interface RoundingProblem {
 }
 
 /**
+ * @param kernels - of fitted grids @param algebra - SIMD for the factorisation of a large H
  * @throws WhittleError E_SHAPE, E_TENSOR_SIZE, E_NONFINITE for what is not a weight or an option, E_DATA where the statistics
  * lack the Gram matrix (or `cross`)
  */
@@ -59,9 +61,10 @@ export function gptq(
   statistics: InputStatistics,
   options: GptqOptions,
   kernels?: GridKernels,
+  algebra?: PanelProducts,
 ): GptqResult {
   checkMatrix(weight, options);
-  const { factor, target, notes } = roundingProblem(weight, statistics, options);
+  const { factor, target, notes } = roundingProblem(weight, statistics, options, algebra);
   const grid = gridOf(weight, factor, options, kernels);
   const codes = roundColumns(target, grid, factor.order, compensationRows(factor));
   return { ...grid, codes, damping: factor.damping, notes };
@@ -72,12 +75,13 @@ export function roundingProblem(
   weight: WeightMatrix,
   statistics: InputStatistics,
   options: Pick<GptqOptions, 'damping' | 'activationOrder' | 'asymmetric'>,
+  algebra?: PanelProducts,
 ): RoundingProblem {
   const { damping = 0.01, activationOrder = false, asymmetric = 0 } = options;
   requireRange('damping', damping, 0, 100);
   requireRange('asymmetric', asymmetric, 0, 1);
   const gram = gramOf(statistics, weight.inputs);
-  const factor = factoriseGram(gram, weight.inputs, damping, activationOrder);
+  const factor = factoriseGram(gram, weight.inputs, damping, activationOrder, algebra);
   const target =
     asymmetric > 0
       ? asymmetricTarget(weight, crossOf(statistics, weight.inputs), factor, asymmetric)

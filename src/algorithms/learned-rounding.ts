@@ -11,6 +11,7 @@
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../errors.ts';
+import type { PanelProducts } from '../kernels/algebra/index.ts';
 import { compensationRows, roundColumns } from './babai.ts';
 import { roundingProblem } from './gptq.ts';
 import { checkMatrix } from './grid.ts';
@@ -42,10 +43,16 @@ export function refineRounding(
   start: QuantizedMatrix,
   statistics: InputStatistics,
   options: RefineOptions = {},
+  algebra?: PanelProducts,
 ): QuantizedMatrix {
   checkStart(weight, start);
   const { rounds = 4, scaleType } = options;
-  const { factor, target } = roundingProblem(weight, statistics, { ...options, activationOrder: true });
+  const { factor, target } = roundingProblem(
+    weight,
+    statistics,
+    { ...options, activationOrder: true },
+    algebra,
+  );
   const compensation = compensationRows(factor);
   const { outputs, inputs: n, groupSize, bits } = start;
   const groups = Math.ceil(n / groupSize);

@@ -7,6 +7,7 @@ import { type GptqOptions, gptq } from '../../src/algorithms/gptq.ts';
 import { layerError } from '../../src/algorithms/linear-algebra.ts';
 import type { WeightMatrix } from '../../src/algorithms/matrix.ts';
 import { roundToNearest } from '../../src/algorithms/rtn.ts';
+import { wasmPanelProducts } from '../../src/kernels/algebra/index.ts';
 import { correlatedProblem, inverseForm } from './gptq-reference.ts';
 
 const options = (bits: number, more: Partial<GptqOptions> = {}): GptqOptions => ({
@@ -40,6 +41,27 @@ describe('cholesky', () => {
     }
   });
 
+  test('with kernels the factor is the same to the exactness of f32, for sizes around panels and strips', async () => {
+    const kernels = await wasmPanelProducts();
+    if (kernels === undefined) throw new Error('no WebAssembly SIMD');
+    for (const n of [64, 65, 127, 130, 195, 261]) {
+      const { statistics } = correlatedProblem(1, n, n);
+      const plain = Float64Array.from(statistics.gram);
+      for (let i = 0; i < n; i++) plain[i * n + i] = plain[i * n + i]! * 2;
+      const fast = plain.slice();
+      expect(factorise(plain, n)).toBe(-1);
+      expect(factorise(fast, n, kernels)).toBe(-1);
+      const size = Math.sqrt(statistics.squares[0]!);
+      for (let i = 0; i < n; i++)
+        for (let j = 0; j <= i; j++)
+          if (!(Math.abs(fast[i * n + j]! - plain[i * n + j]!) < 1e-4 * size)) expect([n, i, j]).toEqual([]);
+    }
+    const spoilt = Float64Array.from({ length: 130 * 130 }, (_, i) =>
+      i % 131 === 0 ? (i > 100 * 130 ? -1 : 1) : 0,
+    );
+    expect(factorise(spoilt, 130, kernels)).toBe(100);
+  });
+
   test('a matrix that is not positive definite is told by its first bad pivot', () => {
     expect(factorise(Float64Array.of(1, 2, 2, 1), 2)).toBe(1);
     expect(factorise(Float64Array.of(Number.NaN), 1)).toBe(0);
@@ -61,7 +83,7 @@ describe('gptq', () => {
   });
 
   test('errors of outputs fall far below those of round to nearest, with activation order, fitted grids and both', () => {
-    const { weight, statistics } = correlatedProblem(40, 96, 960);
+    const { weight, statistics } = correlatedProblem(24, 96, 400);
     for (const bits of [2, 3, 4]) {
       const nearest = layerError(weight, roundToNearest(weight, options(bits)), statistics.gram);
       for (const activationOrder of [false, true]) {

@@ -10,7 +10,7 @@ import { f16BitsToF32, f32ToF16Bits } from '../../src/core/floats.ts';
 import { correlatedProblem } from './gptq-reference.ts';
 
 test('from round to nearest the error falls below GPTQ, from GPTQ further', () => {
-  const { weight, statistics } = correlatedProblem(24, 96, 960);
+  const { weight, statistics } = correlatedProblem(12, 96, 400);
   for (const bits of [2, 3, 4]) {
     const grid = { bits, groupSize: 32, symmetric: false };
     const classical = gptq(weight, statistics, { ...grid, activationOrder: true });
