@@ -8,6 +8,7 @@ import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
 import { addCalibrate } from './grammar/calibrate.ts';
 import { examples, finish, type ProgramOptions } from './grammar/command.ts';
+import { addEvaluate } from './grammar/evaluate.ts';
 import { addImatrix, addMerge, addSplit, addTypes } from './grammar/gguf.ts';
 import { addCompare, addDequantize, addInspect } from './grammar/models.ts';
 import { addPerplexity } from './grammar/perplexity.ts';
@@ -72,6 +73,7 @@ export function createProgram(options: ProgramOptions): Command {
   addQuantize(program, options);
   addDequantize(program, options);
   addCompare(program, options);
+  addEvaluate(program, options);
   addPerplexity(program, options);
   addCalibrate(program, options);
   addModes(program, options);

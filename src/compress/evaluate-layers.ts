@@ -10,6 +10,7 @@
 
 import { copyModel, openTapped } from '../calibration/collect/tapped-model.ts';
 import type { Dataset, Sample } from '../calibration/data/dataset.ts';
+import { makeTensor } from '../calibration/data/tensor-values.ts';
 import type { RunOptions } from '../core/progress.ts';
 import { WhittleError } from '../errors.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
@@ -20,6 +21,7 @@ import type { Runtime, RuntimeTensor } from '../runtime/runtime.ts';
 import { compareActivations } from '../verify/evaluate/activations.ts';
 import { addUp } from '../verify/evaluate/on-data.ts';
 import { feedsOf } from '../verify/evaluate/same-interface.ts';
+import { freeWeights, weightsAsInputs } from './evaluate-inputs.ts';
 import {
   activationTensors,
   changedWeights,
@@ -27,7 +29,6 @@ import {
   type LayerValues,
   layerValues,
 } from './evaluate-weights.ts';
-import { substituteWeights } from './solve/substitute.ts';
 
 export interface LayerOptions extends RunOptions {
   readonly runtime: Runtime;
@@ -89,6 +90,8 @@ const SHOWN_DISTRIBUTIONS = 4;
 const BINS = 160;
 /** A few numbers (norms, biases) cost nothing to keep and are not tried. */
 const MIN_COUNT = 256;
+/** Values of weights that are tried in one session. */
+const GROUP_BYTES = 256 * 1024 * 1024;
 /** Answers of the original that are kept rather than computed again, bytes. */
 const KEEP_BYTES = 512 * 1024 * 1024;
 
@@ -242,33 +245,69 @@ async function harmOf(
   const run = keeping((sample) =>
     reference.run({ inputs: feedsOf(reference.inputs, sample, original.file) }),
   );
+  const free = freeWeights(copy);
   let samples = 0;
-  for (const [index, { at }] of layers.entries()) {
-    onProgress?.({
-      phase: `layer ${index + 1} of ${layers.length} alone`,
-      bytesDone: index,
-      bytesTotal: layers.length,
-      tensor: at.pair.a.name,
-    });
-    const { after } = await layerValues(original, result, at.pair, kernels, signal);
-    const changed = substituteWeights(copy, new Map([[at.pair.a.key, after]]), kernels);
-    await using session = await openTapped(changed, runtime, { threads });
-    const quality = await addUp(dataset, {
-      file: original.file,
-      run: (sample) => session.run({ inputs: feedsOf(session.inputs, sample, original.file) }),
-      original: { file: original.file, run },
-      compared: outputs,
-      scores,
-      options: { signal },
-    });
-    samples = quality.samples;
-    harms.set(at.pair.a.key, {
-      klDivergence: quality.scores?.distance?.klDivergence,
-      agreement: quality.scores?.distance?.agreement,
-      sqnr: quality.sqnr ?? Number.NaN,
-    });
+  let tried = 0;
+  for (const group of groupsOf(layers.filter(({ at }) => free.has(at.pair.a.key)))) {
+    const keys = group.map(({ at }) => at.pair.a.key);
+    const befores = new Map<string, RuntimeTensor>();
+    const afters = new Map<string, RuntimeTensor>();
+    for (const { at } of group) {
+      const weight = free.get(at.pair.a.key);
+      if (weight === undefined) continue;
+      const { name, dtype, shape } = weight;
+      const { before, after } = await layerValues(original, result, at.pair, kernels, signal);
+      befores.set(name, makeTensor(dtype, shape, before));
+      afters.set(at.pair.a.key, makeTensor(dtype, shape, after));
+    }
+    await using session = await openTapped(weightsAsInputs(copy, keys), runtime, { threads });
+    for (const key of keys) {
+      const name = free.get(key)?.name ?? key;
+      onProgress?.({
+        phase: `layer ${tried + 1} of ${layers.length} alone`,
+        bytesDone: tried,
+        bytesTotal: layers.length,
+        tensor: name,
+      });
+      tried++;
+      const after = afters.get(key);
+      if (after === undefined) continue;
+      const quality = await addUp(dataset, {
+        file: original.file,
+        run: ({ inputs }) => {
+          const all = new Map([...inputs, ...befores, [name, after]]);
+          return session.run({ inputs: feedsOf(session.inputs, { inputs: all }, original.file) });
+        },
+        original: { file: original.file, run },
+        compared: outputs,
+        scores,
+        options: { signal },
+      });
+      samples = quality.samples;
+      harms.set(key, {
+        klDivergence: quality.scores?.distance?.klDivergence,
+        agreement: quality.scores?.distance?.agreement,
+        sqnr: quality.sqnr ?? Number.NaN,
+      });
+    }
   }
   return { harms, samples };
+}
+
+/** In groups whose values take no more than `GROUP_BYTES` in each model; a larger weight is a group by itself. */
+function groupsOf<T extends { readonly at: LayerPair }>(layers: readonly T[]): T[][] {
+  const groups: T[][] = [];
+  let room = 0;
+  for (const layer of layers) {
+    const bytes = layer.at.pair.a.count * Float32Array.BYTES_PER_ELEMENT;
+    if (bytes > room || groups.length === 0) {
+      groups.push([]);
+      room = GROUP_BYTES;
+    }
+    groups.at(-1)?.push(layer);
+    room -= bytes;
+  }
+  return groups;
 }
 
 type Run = (sample: Sample) => Promise<ReadonlyMap<string, RuntimeTensor>>;
