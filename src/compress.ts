@@ -113,7 +113,11 @@ async function planMode(
   const { targets, externalData } = options;
   try {
     const fileName = basename(output.path);
-    return { ...(await planCompression(model, output.recipe, { targets, externalData, fileName })), output };
+    const planOptions = { targets, externalData, fileName };
+    if (output.recipe.static === undefined)
+      return { ...(await planCompression(model, output.recipe, planOptions)), output };
+    const { planStaticMode } = await import('./compress/static/plan-static-mode.ts');
+    return { ...(await planStaticMode(model, output.recipe, planOptions, options)), output };
   } catch (error) {
     if (!isWhittleError(error) || error.code !== 'E_NOTHING_TO_DO') throw error;
     const { found } = error.details;

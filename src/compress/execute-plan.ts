@@ -5,6 +5,7 @@ import type { OnnxModel } from '../formats/onnx/model.ts';
 import { makeFolder } from '../io/folder.ts';
 import type { Plan } from '../planning/plan.ts';
 import { rebuildPlan } from '../planning/plan-onnx.ts';
+import { rebuildStatic } from '../planning/static.ts';
 
 export interface ExecutePlanOptions extends Omit<ExecuteOptions, 'prove' | 'inputs'> {
   /** Folder of the files that the plan names; made where it is missing. */
@@ -21,7 +22,8 @@ export async function executePlan(
   plan: Plan,
   options: ExecutePlanOptions,
 ): Promise<SetReport> {
-  const { files, tasks } = await rebuildPlan(model, plan);
+  const isStatic = plan.recipe.static !== undefined;
+  const { files, tasks } = await (isStatic ? rebuildStatic(model, plan) : rebuildPlan(model, plan));
   const { directory, force, ...rest } = options;
   await makeFolder(directory);
   return executeFiles({ ...rest, files, tasks, target: { directory, force }, inputs: [model.source] });

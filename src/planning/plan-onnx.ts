@@ -114,6 +114,16 @@ async function build(
   options: PlanOptions,
   fixed: FixedScheme | undefined,
 ): Promise<Planned> {
+  if (recipe.static !== undefined) {
+    throw new WhittleError(
+      'E_UNSUPPORTED',
+      `${recipe.name} needs data: its scales come from what the model computes`,
+      {
+        file: model.file,
+        hint: 'Use compress with data, or planStatic with ranges.',
+      },
+    );
+  }
   const targets = resolveTargets(options.targets);
   const abilities = commonAbilities(targets);
   assertLoadable(model, abilities);

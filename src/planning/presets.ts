@@ -182,26 +182,87 @@ const PRESETS = {
   },
 } as const satisfies Record<string, Omit<Recipe, 'name'>>;
 
+/**
+ * Modes that need data beside the model. static-int8 (docs/static-int8.md): 7-bit weights, since full ones saturate on x86 without VNNI;
+ * int8 stays between convolutions; products of transformers give floats, for norms, gates and residual sums lose most by rounding.
+ */
+const DATA_PRESETS = {
+  'static-int8': {
+    description: 'int8 weights and activations with scales made from data; for convolutional networks',
+    suffix: '_static_int8',
+    rules: [],
+    static: {
+      activations: 'uint8',
+      symmetricActivations: false,
+      weights: 'int8',
+      perChannel: true,
+      reduceRange: true,
+      operators: [
+        'Add',
+        'AveragePool',
+        'Clip',
+        'Concat',
+        'Conv',
+        'ConvTranspose',
+        'Flatten',
+        'Gemm',
+        'GlobalAveragePool',
+        'LeakyRelu',
+        'MatMul',
+        'MaxPool',
+        'Mul',
+        'Pad',
+        'Relu',
+        'Reshape',
+        'Resize',
+        'Sigmoid',
+        'Slice',
+        'Split',
+        'Squeeze',
+        'Transpose',
+        'Unsqueeze',
+      ],
+      floatOutputs: ['MatMul', 'Gemm'],
+      elementwise: 'convolutions',
+      constants: 'weights',
+      observer: 'minmax',
+      fold: true,
+    },
+  },
+} as const satisfies Record<string, Omit<Recipe, 'name'>>;
+
 export type ModeName = keyof typeof PRESETS;
+export type DataModeName = keyof typeof DATA_PRESETS;
 
 /** Every mode, in the order in which tables list them. */
-export const MODE_NAMES = Object.keys(PRESETS).filter(isMode);
+export const MODE_NAMES = Object.keys(PRESETS).filter(isPlain);
 
-export function isMode(name: string): name is ModeName {
+/** Modes that learn from data: they are asked for by name only. */
+export const DATA_MODE_NAMES = Object.keys(DATA_PRESETS).filter(isDataMode);
+
+function isPlain(name: string): name is ModeName {
   return Object.hasOwn(PRESETS, name);
+}
+
+function isDataMode(name: string): name is DataModeName {
+  return Object.hasOwn(DATA_PRESETS, name);
+}
+
+export function isMode(name: string): name is ModeName | DataModeName {
+  return isPlain(name) || isDataMode(name);
 }
 
 /** The recipe of a mode. E_USAGE, with the nearest name, where there is none. */
 export function presetRecipe(name: string): Recipe {
   if (!isMode(name)) {
-    const near = nearest(name, MODE_NAMES);
+    const near = nearest(name, [...MODE_NAMES, ...DATA_MODE_NAMES]);
     throw new WhittleError('E_USAGE', `there is no mode ${name}`, {
-      expected: MODE_NAMES.join(', '),
+      expected: [...MODE_NAMES, ...DATA_MODE_NAMES].join(', '),
       hint:
         near === undefined
           ? 'Write a recipe file for anything else (docs/recipes.md).'
           : `Did you mean ${near}?`,
     });
   }
-  return { name, ...PRESETS[name] };
+  return isPlain(name) ? { name, ...PRESETS[name] } : { name, ...DATA_PRESETS[name] };
 }

@@ -10,8 +10,9 @@ import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
-import { isMode, MODE_NAMES, presetRecipe } from './presets.ts';
-import type { Match, Recipe, Rule, Scheme } from './recipe.ts';
+import { ONNXRUNTIME_OPERATORS } from '../formats/onnx/rewrite/static/settings.ts';
+import { DATA_MODE_NAMES, isMode, MODE_NAMES, presetRecipe } from './presets.ts';
+import type { Match, Recipe, Rule, Scheme, StaticRecipe } from './recipe.ts';
 
 export type { Match, Recipe, Rule, Scheme } from './recipe.ts';
 
@@ -93,6 +94,28 @@ const schemeSchema = z.discriminatedUnion('as', [
   schemes['gather-block'],
 ]);
 
+const names = z.array(z.string().min(1).max(256)).max(1000);
+
+const staticSchema = z.strictObject({
+  activations: z.enum(['uint8', 'int8', 'uint16', 'int16']),
+  symmetricActivations: z.boolean(),
+  weights: z.enum(['int8', 'uint8']),
+  symmetricWeights: z.boolean().optional(),
+  perChannel: z.boolean(),
+  reduceRange: z.boolean(),
+  minimumRealRange: z.number().positive().optional(),
+  operators: z.union([z.literal('onnxruntime').transform(() => ONNXRUNTIME_OPERATORS), names.min(1)]),
+  floatOutputs: names.optional(),
+  elementwise: z.enum(['everywhere', 'convolutions']).optional(),
+  constants: z.enum(['weights', 'activations']),
+  observer: z.enum(['minmax', 'moving-average', 'percentile', 'entropy', 'mse']),
+  percentile: z.number().gt(50).max(100).optional(),
+  fold: z.boolean(),
+  include: patterns.optional(),
+});
+
+const partialStatic = staticSchema.partial();
+
 const recipeSchema = z.strictObject({
   extends: z.string().optional(),
   name: z.string().min(1).max(200).optional(),
@@ -106,6 +129,7 @@ const recipeSchema = z.strictObject({
     .max(10_000)
     .optional(),
   exclude: z.union([matchSchema, z.array(matchSchema).max(10_000)]).optional(),
+  static: partialStatic.optional(),
   fp16: z
     .union([
       z.literal(false),
@@ -121,6 +145,7 @@ const recipeSchema = z.strictObject({
 const KEYS = [
   ...Object.keys(recipeSchema.shape),
   ...Object.keys(matchSchema.shape),
+  ...Object.keys(staticSchema.shape),
   ...['match', 'scheme', 'as', 'bits', 'blockSize', 'symmetric', 'accuracyLevel', 'codebook', 'weightType'],
   ...['perChannel', 'reduceRange', 'type', 'granularity', 'scale', 'keepIoTypes', 'blockedOps'],
 ];
@@ -180,33 +205,82 @@ export function validateRecipe(value: unknown, file = 'recipe'): Recipe {
   refuseHostileKeys(value, file, [], 0);
   const result = recipeSchema.safeParse(value);
   if (!result.success) throw recipeError(result.error.issues[0], value, file);
-  const { extends: parent, fp16, rules, exclude, ...own } = result.data;
+  const { extends: parent, fp16, rules, exclude, static: given, ...own } = result.data;
   if (parent !== undefined && !isMode(parent)) {
-    const near = nearest(parent, MODE_NAMES);
+    const near = nearest(parent, [...MODE_NAMES, ...DATA_MODE_NAMES]);
     throw new WhittleError('E_RECIPE', `extends: there is no mode ${parent}`, {
       file,
-      expected: MODE_NAMES.join(', '),
+      expected: [...MODE_NAMES, ...DATA_MODE_NAMES].join(', '),
       hint: near && `Did you mean ${near}?`,
     });
   }
   const base: Recipe | undefined = parent === undefined ? undefined : presetRecipe(parent);
   const half = fp16 === undefined ? base?.fp16 : fp16 === false ? undefined : fp16;
   const excluded = [...list<Match>(base?.exclude), ...list<Match>(exclude)];
+  const settings = staticSettings(given, base);
+  if (settings !== undefined && (half !== undefined || (rules ?? []).length > 0)) {
+    throw new WhittleError(
+      'E_RECIPE',
+      'static decides over the whole graph: it goes with neither rules nor fp16',
+      {
+        file,
+        hint: 'Leave weights out with exclude.',
+      },
+    );
+  }
   const recipe: Recipe = {
     name: own.name ?? parent ?? 'custom',
     description: own.description ?? base?.description,
     suffix: own.suffix ?? base?.suffix,
-    rules: [...(rules ?? []), ...(base?.rules ?? [])],
+    rules: settings === undefined ? [...(rules ?? []), ...(base?.rules ?? [])] : [],
+    ...(settings && { static: settings }),
     ...(excluded.length > 0 && { exclude: excluded }),
     ...(half && { fp16: half }),
   };
-  if (recipe.rules.length === 0 && recipe.fp16 === undefined) {
+  if (recipe.rules.length === 0 && recipe.fp16 === undefined && recipe.static === undefined) {
     throw new WhittleError('E_RECIPE', 'the recipe does nothing: it has no rules and no fp16', {
       file,
       hint: 'Give it rules, or start from a mode with "extends: q4".',
     });
   }
   return recipe;
+}
+
+/** What a recipe leaves out is as in static-int8. */
+function staticSettings(
+  given: z.infer<typeof partialStatic> | undefined,
+  base: Recipe | undefined,
+): StaticRecipe | undefined {
+  if (given === undefined) return base?.static;
+  const start = base?.static ?? presetRecipe('static-int8').static;
+  if (start === undefined) return undefined;
+  const { include, ...own } = given;
+  const set = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+  const patterns = include === undefined ? start.include : typeof include === 'string' ? [include] : include;
+  return { ...start, ...set, ...(patterns && { include: patterns }) };
+}
+
+/** The static settings with what the command line asked for on top. */
+function overrideStatic(recipe: Recipe, settings: StaticRecipe, overrides: RecipeOverrides): Recipe {
+  const { bits, blockSize, accuracyLevel, embeddings, symmetric, opTypes, include, exclude } = overrides;
+  for (const [key, value] of Object.entries({ bits, blockSize, accuracyLevel, embeddings })) {
+    if (value === undefined) continue;
+    throw new WhittleError('E_USAGE', `mode ${recipe.name} has no ${key} to set`, {
+      hint: 'A recipe with static settings chooses types and granularity (docs/static-int8.md).',
+    });
+  }
+  const excluded: Match[] = [...list(recipe.exclude)];
+  if (exclude !== undefined && exclude.length > 0) excluded.push({ tensor: exclude }, { node: exclude });
+  return {
+    ...recipe,
+    static: {
+      ...settings,
+      ...(symmetric !== undefined && { symmetricActivations: symmetric }),
+      ...(opTypes !== undefined && { operators: opTypes }),
+      ...(include !== undefined && include.length > 0 && { include }),
+    },
+    ...(excluded.length > 0 && { exclude: excluded }),
+  };
 }
 
 export interface RecipeOverrides {
@@ -227,6 +301,7 @@ export interface RecipeOverrides {
 /** The recipe with what the command line asked for on top. E_USAGE where no scheme can meet a demand. */
 export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Recipe {
   const { bits, blockSize, symmetric, accuracyLevel, opTypes, include, exclude, embeddings } = overrides;
+  if (recipe.static !== undefined) return overrideStatic(recipe, recipe.static, overrides);
   const touched = new Set<string>();
   const dynamic = recipe.rules.some(({ scheme }) => scheme.as === 'dynamic-int8');
   if (dynamic && (bits !== undefined || symmetric !== undefined)) {

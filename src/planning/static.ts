@@ -43,13 +43,39 @@ import type { ValueRange } from '../numerics/affine.ts';
 import type { Decision } from './decide.ts';
 import { describePlan } from './describe-plan.ts';
 import { compileGlobs } from './glob.ts';
-import type { PlannedActivation } from './plan.ts';
+import type { Plan, PlannedActivation } from './plan.ts';
 import type { Planned, PlanOptions } from './plan-onnx.ts';
 import type { Match, Recipe, Scheme, StaticRecipe } from './recipe.ts';
 import { resolveTargets } from './targets.ts';
 
 /** Ranges of the activations that `staticTensors` names. */
 export type ActivationRanges = ReadonlyMap<string, ValueRange>;
+
+/**
+ * The same from a plan, with the ranges that stand in it.
+ * @throws WhittleError E_INPUT_CHANGED where the model is not the one of the plan
+ */
+export async function rebuildStatic(model: OnnxModel, plan: Plan): Promise<Planned> {
+  const ranges = new Map((plan.activations ?? []).map(({ name, min, max }) => [name, { min, max }]));
+  const { selection, isWeight } = await prepare(model, plan.recipe);
+  const missing = neededNames(selection, isWeight).find((name) => !ranges.has(name));
+  const planned =
+    missing === undefined
+      ? await planStatic(model, ranges, plan.recipe, {
+          targets: plan.targets,
+          externalData: plan.outputs.length > 1 ? 'always' : 'never',
+          fileName: plan.outputs[0]?.file ?? 'model.onnx',
+        })
+      : undefined;
+  const shapes = ({ tensors }: Plan): string =>
+    tensors.map(({ key, dtype, shape }) => `${key} ${dtype} ${shape.join()}`).join('\n');
+  if (planned !== undefined && shapes(planned.plan) === shapes(plan)) return planned;
+  throw new WhittleError('E_INPUT_CHANGED', 'the model is not the one that was planned', {
+    file: model.file,
+    tensor: missing,
+    hint: 'Make the plan again for this model.',
+  });
+}
 
 interface Prepared {
   readonly proto: ModelProto;
@@ -66,8 +92,11 @@ interface Prepared {
 /** Activations whose ranges `planStatic` needs, by their names in the model as it is. Empty where nothing would be quantized. */
 export async function staticTensors(model: OnnxModel, recipe: Recipe): Promise<string[]> {
   const { selection, isWeight, derived } = await prepare(model, recipe);
-  const wanted = [...selection.tensors].filter(([name, { kind }]) => kind !== 'shared' && !isWeight(name));
-  return [...new Set(wanted.map(([name]) => derived.get(name)?.of ?? name))];
+  return [...new Set(neededNames(selection, isWeight).map((name) => derived.get(name)?.of ?? name))];
+}
+
+function neededNames({ tensors }: Selection, isWeight: Prepared['isWeight']): string[] {
+  return [...tensors].flatMap(([name, { kind }]) => (kind !== 'shared' && !isWeight(name) ? [name] : []));
 }
 
 /**
@@ -150,7 +179,8 @@ function withDerived(ranges: ActivationRanges, derived: ReadonlyMap<string, Deri
   const all = new Map(ranges);
   for (const [name, { of, factor }] of derived) {
     const range = ranges.get(of);
-    if (range === undefined) continue;
+    // A plan holds the range of the value itself.
+    if (range === undefined || ranges.has(name)) continue;
     const ends = [range.min * factor, range.max * factor];
     all.set(name, { min: Math.min(...ends), max: Math.max(...ends) });
   }

@@ -47,6 +47,11 @@ async function solveEach(
 ): Promise<PlannedMode[]> {
   const results: PlannedMode[] = [];
   for (const mode of modes) {
+    // Scales of a static mode and codes of its weights were made together, from the same data.
+    if (mode.output.recipe.static !== undefined) {
+      results.push(mode);
+      continue;
+    }
     const started = performance.now();
     const { planned, layers, weights, notes } = await applyAlgorithm(model, mode, {
       method,
