@@ -5,6 +5,7 @@
 
 import type { Shape } from '../../core/shape.ts';
 import type { InputHints } from './graph-hints.ts';
+import type { ImagePreparation } from './image-preparation.ts';
 
 /** Windows of a text: `{ kind: 'text', file: 'calib.txt', tokenizer: 'model/tokenizer.json' }`. */
 export interface TextSpec {
@@ -19,7 +20,40 @@ export interface SyntheticSpec {
   readonly kind: 'synthetic';
 }
 
-export type DataSpec = TextSpec | SyntheticSpec;
+/** Rows keyed by input name, or columns; one JSON value, or one in each line. See json-rows.ts. */
+export interface JsonSpec {
+  readonly kind: 'json' | 'ndjson';
+  readonly file: string;
+}
+
+/** One array for each input, the first axis counting the samples: `{ kind: 'npy', files: [{ input: 'x', file: 'x.npy' }] }`. */
+export interface NpySpec {
+  readonly kind: 'npy';
+  /** `input` may be left out where the file is named after it, or where the model needs one input only. */
+  readonly files: readonly { readonly file: string; readonly input?: string | undefined }[];
+}
+
+/** Arrays keyed by input name in one file, the first axis counting the samples. */
+export interface ArchiveSpec {
+  readonly kind: 'npz' | 'safetensors';
+  readonly file: string;
+}
+
+/** Pictures, in the folder or in subfolders named after their classes. */
+export interface ImagesSpec {
+  readonly kind: 'images';
+  readonly folder: string;
+  /** A description, or the file that holds one: whittle's own, or a preprocessor_config.json. */
+  readonly preparation?: ImagePreparation | string | undefined;
+}
+
+/** Code that yields batches; see module-batches.ts. */
+export interface ModuleSpec {
+  readonly kind: 'module';
+  readonly file: string;
+}
+
+export type DataSpec = TextSpec | JsonSpec | NpySpec | ArchiveSpec | ImagesSpec | ModuleSpec | SyntheticSpec;
 
 export interface DatasetOptions {
   /** Rows at most: windows of a text, images, lines. Default 64; 'all' takes what there is. */

@@ -16,6 +16,8 @@ export interface FitContext {
   readonly bounds: ReadonlyMap<string, number>;
   /** Of the value, for messages: "row 17". */
   readonly where: string;
+  /** The value is a part of a batch: its rows are counted when the batch is whole (`checkBatch`). */
+  readonly part?: boolean | undefined;
 }
 
 /**
@@ -41,10 +43,8 @@ export function fitValue(tensor: RuntimeTensor, info: RuntimeValueInfo, context:
     );
   }
   const shape = withBatch(tensor.shape, info, context.inputs);
-  const agrees =
-    shape.length === info.shape.length &&
-    info.shape.every((dim, index) => typeof dim !== 'number' || dim === shape[index]);
-  if (!agrees) {
+  const rowsAxis = context.part ? batchAxis(info, context.inputs) : undefined;
+  if (!agrees(shape, info, rowsAxis)) {
     throw fail(
       'E_SHAPE',
       `${info.name} wants another shape`,
@@ -68,6 +68,23 @@ export function fitValue(tensor: RuntimeTensor, info: RuntimeValueInfo, context:
   const values = tensorValues({ ...tensor, shape });
   checkIntegers(values, shape, info, context);
   return tensor.dtype === info.dtype ? { ...tensor, shape } : makeTensor(info.dtype, shape, values);
+}
+
+function agrees(shape: Shape, info: RuntimeValueInfo, rowsAxis: number | undefined): boolean {
+  return (
+    shape.length === info.shape.length &&
+    info.shape.every((dim, index) => typeof dim !== 'number' || dim === shape[index] || index === rowsAxis)
+  );
+}
+
+/** @throws WhittleError E_SHAPE where a whole batch is not what the model takes */
+export function checkBatch(value: RuntimeTensor, info: RuntimeValueInfo): void {
+  if (agrees(value.shape, info, undefined)) return;
+  throw new WhittleError('E_SHAPE', `${info.name} wants another number of rows`, {
+    tensor: info.name,
+    expected: describeInput(info),
+    found: formatShape(value.shape),
+  });
 }
 
 function withBatch(shape: Shape, info: RuntimeValueInfo, inputs: readonly RuntimeValueInfo[]): Shape {

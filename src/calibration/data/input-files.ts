@@ -8,25 +8,9 @@ import { byteLength, DTYPES, type DType } from '../../core/dtype.ts';
 import { elementCount, formatShape, type Shape } from '../../core/shape.ts';
 import { WhittleError } from '../../errors.ts';
 import type { RuntimeTensor, RuntimeValueInfo } from '../../runtime/runtime.ts';
+import { jsonTensor } from './json-tensor.ts';
+import { parseNpyHeader } from './npy.ts';
 import { makeTensor, tensorValues } from './tensor-values.ts';
-
-const NPY_TYPES: Readonly<Record<string, DType>> = {
-  f2: 'f16',
-  f4: 'f32',
-  f8: 'f64',
-  i1: 'int8',
-  i2: 'int16',
-  i4: 'int32',
-  i8: 'int64',
-  u1: 'uint8',
-  u2: 'uint16',
-  u4: 'uint32',
-  u8: 'uint64',
-  b1: 'bool',
-};
-/** Headers of real arrays have about 100 bytes; 64 KiB is what version 1.0 can express. */
-const MAX_NPY_HEADER = 65536;
-const MAX_JSON_DEPTH = 8;
 
 /**
  * Reads `file` as a value for `info`, converted to its type. `shape` is what the user said; needed for raw files of inputs
@@ -73,41 +57,8 @@ async function readBytes(file: string): Promise<Uint8Array> {
 
 /** Exported for its tests. */
 export function parseNpy(bytes: Uint8Array): RuntimeTensor {
-  const wrong = (message: string, found?: string): WhittleError =>
-    new WhittleError('E_NOT_A_MODEL', message, { found, hint: 'save the array with numpy.save' });
-  const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
-  if (bytes.length < 12 || magic.some((byte, index) => bytes[index] !== byte))
-    throw wrong('this is no .npy file');
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const major = view.getUint8(6);
-  if (major < 1 || major > 3) throw wrong('unknown version of the .npy format', String(major));
-  const length = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
-  const start = major === 1 ? 10 : 12;
-  if (length > MAX_NPY_HEADER || start + length > bytes.length) throw wrong('the .npy header is cut short');
-  const header = new TextDecoder().decode(bytes.subarray(start, start + length));
-  const descr = /'descr':\s*'([<>|=])([a-zA-Z]\d*)'/.exec(header);
-  const order = /'fortran_order':\s*(True|False)/.exec(header)?.[1];
-  const dims = /'shape':\s*\(([\d,\sL]*)\)/.exec(header)?.[1];
-  if (descr === null || order === undefined || dims === undefined)
-    throw wrong('the .npy header cannot be read', header);
-  const dtype = NPY_TYPES[descr[2] ?? ''];
-  if (dtype === undefined || descr[1] === '>') {
-    throw new WhittleError('E_DTYPE', 'the .npy file holds elements that are not carried', {
-      expected: 'little-endian numbers or bool',
-      found: `${descr[1]}${descr[2]}`,
-    });
-  }
-  const shape = dims
-    .split(',')
-    .map((dim) => dim.trim().replace('L', ''))
-    .filter((dim) => dim !== '')
-    .map(Number);
-  if (order === 'True' && shape.length > 1) {
-    throw new WhittleError('E_SHAPE', 'the .npy file is in Fortran order', {
-      hint: 'save it with numpy.save(file, numpy.ascontiguousarray(array))',
-    });
-  }
-  return { dtype, shape, data: bytes.slice(start + length) };
+  const { dtype, shape, start } = parseNpyHeader(bytes);
+  return { dtype, shape, data: bytes.slice(start) };
 }
 
 function parseJson(bytes: Uint8Array, dtype: DType): RuntimeTensor {
@@ -120,31 +71,7 @@ function parseJson(bytes: Uint8Array, dtype: DType): RuntimeTensor {
       cause,
     });
   }
-  const shape: number[] = [];
-  for (let level: unknown = value; Array.isArray(level) && shape.length < MAX_JSON_DEPTH; level = level[0]) {
-    shape.push(level.length);
-  }
-  const values: number[] = [];
-  const collect = (part: unknown, depth: number): void => {
-    if (depth === shape.length) {
-      const number = typeof part === 'boolean' ? Number(part) : part;
-      if (typeof number !== 'number') throw ragged('a number', part);
-      values.push(number);
-      return;
-    }
-    if (!Array.isArray(part) || part.length !== shape[depth])
-      throw ragged(`an array of ${shape[depth]}`, part);
-    for (const item of part) collect(item, depth + 1);
-  };
-  collect(value, 0);
-  return makeTensor(dtype, shape, values);
-}
-
-function ragged(expected: string, found: unknown): WhittleError {
-  return new WhittleError('E_SHAPE', 'the JSON input is not a regular array of numbers', {
-    expected,
-    found: (JSON.stringify(found) ?? 'nothing').slice(0, 80),
-  });
+  return jsonTensor(value, dtype);
 }
 
 /** The open dimension of a raw file follows from its length where only one is open. */

@@ -57,7 +57,8 @@ export function isState(name: string): boolean {
 }
 
 export function isCache(name: string): boolean {
-  return CACHE_INPUT.test(name) && !/position|branch|use_/i.test(name);
+  // pixel_values and input_values are what vision and audio models of transformers call their data.
+  return CACHE_INPUT.test(name) && !/position|branch|use_|(pixel|input)_values/i.test(name);
 }
 
 export function isAudio(input: RuntimeValueInfo, all: readonly RuntimeValueInfo[]): boolean {

@@ -4,9 +4,15 @@
  */
 
 import type { RuntimeValueInfo } from '../../runtime/runtime.ts';
+import { arrayRows, npyRows } from './array-rows.ts';
 import type { DataSpec, DatasetOptions } from './data-spec.ts';
 import type { Dataset } from './dataset.ts';
+import { imageRows } from './images.ts';
+import { jsonRows, ndjsonRows } from './json-rows.ts';
+import { moduleDataset } from './module-batches.ts';
+import { readNpz } from './npz.ts';
 import { rowsDataset } from './rows.ts';
+import { readSafetensors } from './safetensors.ts';
 import { syntheticDataset } from './synthetic.ts';
 import { textRows } from './text.ts';
 
@@ -23,6 +29,24 @@ export async function openDataset(
   switch (spec.kind) {
     case 'text':
       return rowsDataset(await textRows(spec, inputs, options), inputs, options);
+    case 'json':
+      return rowsDataset(await jsonRows(spec.file, inputs), inputs, options);
+    case 'ndjson':
+      return rowsDataset(await ndjsonRows(spec.file, inputs), inputs, options);
+    case 'npy':
+      return rowsDataset(await npyRows(spec, inputs), inputs, options);
+    case 'npz':
+      return rowsDataset(await arrayRows(spec.file, await readNpz(spec.file), inputs), inputs, options);
+    case 'safetensors':
+      return rowsDataset(
+        await arrayRows(spec.file, await readSafetensors(spec.file), inputs),
+        inputs,
+        options,
+      );
+    case 'images':
+      return rowsDataset(await imageRows(spec, inputs), inputs, options);
+    case 'module':
+      return moduleDataset(spec.file, inputs, options);
     case 'synthetic':
       return syntheticDataset(inputs, options);
     default:

@@ -12,7 +12,7 @@ import type { RuntimeTensor, RuntimeValueInfo } from '../../runtime/runtime.ts';
 import { batchAxis, completeInputs, describeInput, isDerived } from './complete-inputs.ts';
 import { type DatasetOptions, DEFAULT_SAMPLES } from './data-spec.ts';
 import type { Dataset, Sample } from './dataset.ts';
-import { type FitContext, fitValue } from './fit-value.ts';
+import { checkBatch, type FitContext, fitValue } from './fit-value.ts';
 import { NO_HINTS } from './graph-hints.ts';
 
 export interface Row {
@@ -115,12 +115,13 @@ export function rowsDataset(
       found: `${wanted}`,
     });
   }
-  if (whole < wanted) notes.push(`${wanted - whole} rows are left out: the model takes ${batch} at a time.`);
+  if (whole < wanted)
+    notes.push(`The last ${wanted - whole} of ${wanted} are left out: the model takes ${batch} at a time.`);
   if (Number.isFinite(limit) && source.count < limit && typeof options.samples === 'number') {
     notes.push(`The data holds ${source.count} of the ${limit} samples that were asked for.`);
   }
   const chosen = chooseRows(source.count, whole, start, options.seed ?? 1);
-  const context = { inputs, bounds: idBounds(inputs, options) };
+  const context = { inputs, bounds: idBounds(inputs, options), part: true };
   return {
     count: Math.ceil(chosen.length / batch),
     description: describe(source, chosen.length, start),
@@ -244,7 +245,7 @@ function joinRows(
   inputs: readonly RuntimeValueInfo[],
 ): ReadonlyMap<string, RuntimeTensor> {
   const [first] = rows;
-  if (first === undefined || rows.length === 1) return first ?? new Map();
+  if (first === undefined) return new Map();
   const joined = new Map<string, RuntimeTensor>();
   for (const [name, value] of first) {
     const info = inputs.find((input) => input.name === name);
@@ -253,7 +254,9 @@ function joinRows(
     if (rows.some((row) => row.size !== first.size || !row.has(name))) {
       throw new WhittleError('E_DATA', `some rows of a batch lack ${name}`, { tensor: name });
     }
-    joined.set(name, axis === undefined ? value : concatenate(name, parts, axis));
+    const whole = axis === undefined || parts.length === 1 ? value : concatenate(name, parts, axis);
+    if (info !== undefined) checkBatch(whole, info);
+    joined.set(name, whole);
   }
   return joined;
 }
