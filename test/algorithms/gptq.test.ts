@@ -95,6 +95,34 @@ describe('gptq', () => {
     }
   });
 
+  test.each([
+    [2, [339563.63, 236255.12, 201244.16]],
+    [3, [70905.93, 38520.32, 34739.03]],
+    [4, [12900.24, 7717.79, 7003.61]],
+  ])('%i bits: errors of rounding, GPTQ and activation order are those that were pinned', (bits, known) => {
+    const { weight, statistics } = correlatedProblem(8, 48, 200);
+    const grid = options(bits, { groupSize: 16 });
+    const found = [
+      roundToNearest(weight, grid),
+      gptq(weight, statistics, grid),
+      gptq(weight, statistics, { ...grid, activationOrder: true }),
+    ].map((quantized) => layerError(weight, quantized, statistics.gram));
+    // Within what a tie may make of it.
+    found.forEach((error, i) => {
+      expect(Math.abs(error / known[i]! - 1)).toBeLessThan(1e-4);
+    });
+  });
+
+  test('the error of a layer refuses matrices of another shape', () => {
+    const { weight, statistics } = correlatedProblem(2, 4, 10);
+    expect(() => layerError(weight, new Float32Array(7), statistics.gram)).toThrow(
+      expect.objectContaining({ code: 'E_SHAPE' }),
+    );
+    expect(() => layerError(weight, weight.values, new Float32Array(9))).toThrow(
+      expect.objectContaining({ code: 'E_SHAPE' }),
+    );
+  });
+
   test("the asymmetric term brings outputs nearer to the float model's", () => {
     const { weight, statistics, floatError } = correlatedProblem(24, 64, 640, 0.2);
     const plain = gptq(weight, statistics, options(4));
