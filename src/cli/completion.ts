@@ -7,7 +7,7 @@
 import type { Command, Option } from 'commander';
 import { WEIGHT_TYPES } from '../planning/gguf/check-options.ts';
 import { FILE_TYPE_WORDS } from '../planning/gguf/file-types.ts';
-import { MODE_NAMES } from '../planning/presets.ts';
+import { DATA_MODE_NAMES, MODE_NAMES } from '../planning/presets.ts';
 import { TARGET_NAMES } from '../planning/targets.ts';
 import type { Context } from './context.ts';
 
@@ -59,7 +59,7 @@ function commandWords(command: Command, program: Command): CommandWords {
 
 /** What the first argument of a command may be, where the grammar leaves it open. */
 const FIRST_WORDS: Readonly<Record<string, readonly string[]>> = {
-  modes: MODE_NAMES,
+  modes: [...MODE_NAMES, ...DATA_MODE_NAMES],
   types: [...FILE_TYPE_WORDS, ...WEIGHT_TYPES],
 };
 
@@ -78,7 +78,7 @@ function flagWords(option: Option): FlagWords {
     names: [option.short, option.long].filter((name) => name !== undefined),
     description: option.description,
     takesValue,
-    values: modes ? [...MODE_NAMES, ...FILE_TYPE_WORDS] : values,
+    values: modes ? [...MODE_NAMES, ...DATA_MODE_NAMES, ...FILE_TYPE_WORDS] : values,
     list: modes || option.long === '--target',
   };
 }

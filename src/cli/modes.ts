@@ -1,6 +1,6 @@
 /** `whittle modes`: the modes as a table made from their recipes and the targets' abilities, or one recipe as JSON. */
 
-import { MODE_NAMES, presetRecipe } from '../planning/presets.ts';
+import { DATA_MODE_NAMES, MODE_NAMES, presetRecipe } from '../planning/presets.ts';
 import type { Recipe, Scheme } from '../planning/recipe.ts';
 import { resolveTargets, TARGET_NAMES, type Target } from '../planning/targets.ts';
 import { type Column, renderTable } from '../report/table.ts';
@@ -21,7 +21,7 @@ export async function runModes(context: Context, mode: string | undefined): Prom
     return undefined;
   }
   const targets = resolveTargets(TARGET_NAMES);
-  const modes = MODE_NAMES.map((name) => {
+  const modes = [...MODE_NAMES, ...DATA_MODE_NAMES].map((name) => {
     const recipe = presetRecipe(name);
     return {
       mode: name,
@@ -51,6 +51,7 @@ export async function runModes(context: Context, mode: string | undefined): Prom
 
 /** Bits of the weights that the mode is about. */
 export function bitsOf(recipe: Recipe): number {
+  if (recipe.static !== undefined) return 8;
   const scheme = recipe.rules[0]?.scheme;
   return scheme === undefined ? 16 : schemeBits(scheme);
 }
@@ -86,6 +87,7 @@ const FORMS: Readonly<Record<Scheme['as'], string>> = {
 };
 
 function formOf(recipe: Recipe): string {
+  if (recipe.static !== undefined) return 'QuantizeLinear, DequantizeLinear';
   const forms = new Set(recipe.rules.map(({ scheme }) => scheme.as));
   const parts = [...forms].filter((as) => as !== 'keep').map((as) => FORMS[as]);
   if (recipe.fp16 !== undefined) parts.push('float16 graph');
