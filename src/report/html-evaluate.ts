@@ -15,7 +15,7 @@ import {
   formatShortCount,
   formatValue,
 } from './format.ts';
-import { facts, htmlTable, noteList, renderPage } from './html.ts';
+import { facts, type HtmlColumn, htmlTable, noteList, renderPage } from './html.ts';
 import { barsSvg, escapeXml, type Point, scatterSvg } from './svg.ts';
 import { overlaidHistogramSvg } from './svg-histograms.ts';
 
@@ -99,7 +99,7 @@ function qualityTable(evaluations: readonly EvaluationView[]): string {
       ],
     };
   });
-  if (original === undefined) return htmlTable(columns, rows);
+  if (original === undefined) return knownOnly(columns, rows);
   const row = {
     className: 'original',
     cells: [
@@ -112,7 +112,21 @@ function qualityTable(evaluations: readonly EvaluationView[]): string {
       '',
     ],
   };
-  return htmlTable(columns, [row, ...rows]);
+  return knownOnly(columns, [row, ...rows]);
+}
+
+/** Without the columns that nothing is known for. */
+function knownOnly(
+  columns: readonly HtmlColumn[],
+  rows: readonly { readonly cells: readonly string[]; readonly className?: string | undefined }[],
+): string {
+  const kept = columns.map((_, index) =>
+    rows.some(({ cells }) => !['', '–', undefined].includes(cells[index])),
+  );
+  return htmlTable(
+    columns.filter((_, index) => kept[index]),
+    rows.map(({ cells, className }) => ({ cells: cells.filter((_, index) => kept[index]), className })),
+  );
 }
 
 function costSection(evaluations: readonly EvaluationView[]): string {
@@ -180,7 +194,7 @@ function layerSection({ model, layers }: EvaluationView): string {
   if (layers === undefined || layers.layers.length === 0) return '';
   const shown = layers.layers.slice(0, MAX_LAYERS);
   const scored = shown.some(({ harm }) => harm?.klDivergence !== undefined);
-  const table = htmlTable(
+  const table = knownOnly(
     [
       { title: 'weight, worst first', className: 'name' },
       { title: 'computes', className: 'name' },
@@ -214,7 +228,7 @@ function layerSection({ model, layers }: EvaluationView): string {
     layers.samples === 0
       ? ''
       : `<p class="note">${escapeXml(`Alone: the original with this one weight as the result has it, on ${layers.samples} samples.`)}</p>`,
-    `<div class="card">${table}</div>`,
+    `<div class="card"><details${shown.length > 40 ? '' : ' open'}><summary>all ${layers.layers.length} layers</summary>${table}</details></div>`,
     pictures.length === 0
       ? ''
       : `<h2>Values before and after</h2><div class="card"><ul class="key"><li><svg width="10" height="10" viewBox="0 0 10 10"><circle class="s0" fill-opacity=".5" cx="5" cy="5" r="5"/></svg>original</li><li><svg width="10" height="10" viewBox="0 0 10 10"><circle class="s1" cx="5" cy="5" r="5"/></svg>as stored now</li></ul>${pictures.join('\n')}</div>`,
