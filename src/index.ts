@@ -10,6 +10,7 @@
  * find the range of values that come in batches.
  */
 
+export * from './calibration/data/index.ts';
 export * from './calibration/index.ts';
 export {
   type CompareOptions,

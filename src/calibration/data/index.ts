@@ -1,5 +1,6 @@
 /** Public surface of data sets. */
 
+export type { RuntimeTensor, RuntimeValueInfo } from '../../runtime/runtime.ts';
 export type {
   ArchiveSpec,
   DataSpec,
@@ -12,6 +13,7 @@ export type {
   TextSpec,
 } from './data-spec.ts';
 export type { Dataset, Sample } from './dataset.ts';
+export type { InputHints } from './graph-hints.ts';
 export type { ImagePreparation } from './image-preparation.ts';
 export { openDataset } from './open-dataset.ts';
 export { type ParseDataOptions, parseDataSpec } from './parse-data-spec.ts';
