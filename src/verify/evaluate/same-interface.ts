@@ -49,6 +49,15 @@ export function assertComparable(
       hint: 'Evaluate a model against the one that it was made from.',
     });
   }
+  const others = both.filter((output) => !fits(output, outputs.get(output.name) ?? output));
+  if (others.length > 0) {
+    throw new WhittleError('E_USAGE', 'the two models do not give the same outputs', {
+      file: result.file,
+      expected: describe(others),
+      found: describe(others.flatMap(({ name }) => outputs.get(name) ?? [])),
+      hint: 'Evaluate a model against the one that it was made from.',
+    });
+  }
   const gone = original.outputs.filter(({ name }) => !outputs.has(name));
   if (gone.length > 0)
     notes.push(`Outputs of the original that the result does not have: ${describe(gone)}.`);

@@ -159,6 +159,14 @@ describe('two models', () => {
     });
   });
 
+  test('outputs of another rank are told with both shapes', () => {
+    const a = side('a.onnx', [], [info('logits', ['b', 's', 4096])]);
+    expect(thrown(() => assertComparable(side('b.onnx', [], [info('logits', ['b', 4])]), a))).toMatchObject({
+      code: 'E_USAGE',
+      details: { expected: 'logits f32 b×s×4096', found: 'logits f32 b×4' },
+    });
+  });
+
   test('a half-precision result gets the inputs of its original as f16', () => {
     const sample = { inputs: new Map([['x', makeTensor('f32', [2], [1, 2])]]) };
     const feeds = feedsOf([{ name: 'x', dtype: 'f16', shape: [2] }], sample, 'b.onnx');
