@@ -10,10 +10,11 @@
  *     QUALITY_SAMPLES=16           windows of calibration (default 64)
  *     QUALITY_THREADS=1            threads of onnxruntime (default 2)
  *     QUALITY_LAYERS=1             prints every layer's report
+ *     QUALITY_DOCS=1               puts the table into docs/algorithms.md
  *     QUALITY_MODULE=/path/x.js    methods of your own: a module that exports `methods: Method[]`
  */
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { collectInputStatistics } from '#src/calibration/collect/collect-inputs.js';
 import type { Dataset } from '#src/calibration/data/dataset.js';
@@ -171,3 +172,8 @@ const report = { date: new Date().toISOString(), node: process.version, float: e
 writeFileSync(`${results}quality.json`, `${JSON.stringify(report, null, 2)}\n`);
 writeFileSync(`${results}quality.md`, `${table(figures)}\n`);
 console.log(`\n${table(figures)}`);
+if (env.QUALITY_DOCS !== undefined) {
+  const docs = fileURLToPath(new URL('../../docs/algorithms.md', import.meta.url));
+  const between = /(<!-- quality -->\n)[\s\S]*(<!-- \/quality -->)/;
+  writeFileSync(docs, readFileSync(docs, 'utf8').replace(between, `$1\n${table(figures)}\n\n$2`));
+}

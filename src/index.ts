@@ -58,16 +58,20 @@ export type { TypeShare } from './compress/gguf/type-shares.ts';
 export type { InspectOptions, ModelSummary, TensorSummary, ValueSummary } from './compress/inspect.ts';
 export { inspectModel } from './compress/inspect-file.ts';
 export type {
+  CalibrationData,
   CompressionReport,
   CompressOptions,
   ModeResult,
   OutputSimilarity,
   SkippedMode,
+  SolvedMode,
   TargetName,
   Verification,
   VerifyOptions,
   WeightError,
 } from './compress/options.ts';
+export { ALGORITHM_NAMES, type AlgorithmName } from './compress/solve/names.ts';
+export type { LayerReport } from './compress/solve/solve.ts';
 export { compress } from './compress.ts';
 export { type DType, isWeightDType, type WeightDType } from './core/dtype.ts';
 export { decodeFloat, encodeFloat, type NarrowFloat } from './core/floats.ts';

@@ -3,6 +3,7 @@
  * know of the inputs, and whether layers are calibrated on the inputs of the quantized prefix.
  */
 
+import { awq } from '../../algorithms/awq.ts';
 import { clipSearch } from '../../algorithms/clip-search.ts';
 import { type GptqOptions, gptq } from '../../algorithms/gptq.ts';
 import { fitGrid } from '../../algorithms/grid-fit.ts';
@@ -88,6 +89,23 @@ function sequential(
   };
 }
 
+/**
+ * Scales of the inputs, for each weight alone. They have to be folded into what produces the inputs, so a file cannot hold the result of
+ * one layer: for comparison, not offered to users.
+ */
+const awqScales: Method = {
+  name: 'awq',
+  needs: ['squares', 'magnitudes', 'gram'],
+  sequential: false,
+  async solve(weight, grid, statistics) {
+    const seen = required('awq', statistics);
+    const result = awq([weight], seen, grid, { clip: false }, await gridKernels());
+    const [quantized] = result.quantized;
+    if (quantized === undefined) throw new Error('one weight gives one result');
+    return { quantized, effective: result.effective[0] };
+  },
+};
+
 const ALL: readonly Method[] = [
   plain('rtn', roundToNearest),
   plain('clip', (weight, grid, kernels) => clipSearch(weight, grid, {}, kernels)),
@@ -98,7 +116,8 @@ const ALL: readonly Method[] = [
   weighted('fit-weighted', ['squares'], (weight, grid, statistics, kernels) =>
     fitGrid(weight, grid, { statistics }, kernels),
   ),
-  plain('hqq', halfQuadratic),
+  plain('hqq', (weight, grid, kernels) => halfQuadratic(weight, grid, kernels)),
+  awqScales,
   sequential('gptq', ['gram'], {}),
   sequential('gptq-act-order', ['gram'], { activationOrder: true }),
   sequential('gptaq', ['gram', 'cross'], { activationOrder: true, asymmetric: 1 }),

@@ -23,6 +23,8 @@ import { fromMatrix, type Layer, toMatrix } from './layers.ts';
 /** What a method made of one weight. */
 export interface Solution {
   readonly quantized: QuantizedMatrix;
+  /** f32 [outputs, inputs], where the layer computes with something else than the grid's own values (AWQ's folded scales). */
+  readonly effective?: Float32Array | undefined;
   /** Share of the mean diagonal of H that was added to it, where the method factorises H. */
   readonly damping?: number | undefined;
   /** Another algorithm than was asked for did it, because of this. */
@@ -147,7 +149,7 @@ async function solveOne(
 ): Promise<SolvedLayer> {
   const solution = await solveGroups(layer, weight, grid, statistics, method);
   const { quantized, damping, instead } = solution;
-  const restored = dequantizeMatrix(quantized);
+  const restored = solution.effective ?? dequantizeMatrix(quantized);
   const before = dequantizeMatrix(baseline(weight, grid));
   return {
     quantized,
@@ -229,6 +231,10 @@ function joinSolutions(solutions: readonly Solution[], weight: WeightMatrix): So
     code += quantized.codes.length;
     scale += quantized.scales.length;
   }
+  const effective = new Float32Array(codes.length);
+  for (const [group, solution] of solutions.entries())
+    if (solution.effective !== undefined)
+      effective.set(solution.effective, group * solution.effective.length);
   const dampings = solutions.flatMap(({ damping }) => damping ?? []);
   return {
     quantized: {
@@ -241,6 +247,7 @@ function joinSolutions(solutions: readonly Solution[], weight: WeightMatrix): So
       scales,
       zeroPoints,
     },
+    effective: first.effective && effective,
     damping: dampings.length === 0 ? undefined : Math.max(...dampings),
     instead: solutions.find(({ instead }) => instead !== undefined)?.instead,
   };
