@@ -1,20 +1,11 @@
 /**
- * Inner products of the rows of a panel with one another, which a Cholesky factorisation spends nearly all of its time on, in
- * SIMD: products and sums over 64 columns in f32, what they are taken from stays f64 with the caller.
+ * The door to the kernels of linear algebra: inner products of the rows of a panel, which a Cholesky factorisation spends nearly
+ * all of its time on. The SIMD kernels own a memory: one set for each worker.
  */
 
-/** Columns of a panel. */
-export const PANEL_COLUMNS = 64;
+import type { PanelProducts } from './panel.ts';
 
-export interface PanelProducts {
-  /** Takes in a panel, [rows, PANEL_COLUMNS], until the next one. */
-  load(panel: Float64Array, rows: number): void;
-  /**
-   * Products of rows `first` … `first + rows − 1` with rows `from` … `to − 1` of the panel, at [row − first, column − from] of a matrix
-   * with `stride` columns. Valid until the next call.
-   */
-  products(first: number, rows: number, from: number, to: number): { values: Float32Array; stride: number };
-}
+export { PANEL_COLUMNS, type PanelProducts } from './panel.ts';
 
 /** New SIMD kernels with their own memory, or undefined where the machine cannot run them. */
 export async function wasmPanelProducts(): Promise<PanelProducts | undefined> {

@@ -4,8 +4,8 @@
  */
 
 import { compileKernels, KernelMemory } from '../wasm-memory.ts';
-import { PANEL_COLUMNS, type PanelProducts } from './index.ts';
 import { KERNEL_MODULE } from './module.gen.ts';
+import { PANEL_COLUMNS, type PanelProducts } from './panel.ts';
 
 /** Rows and columns of a tile are computed together. */
 const TILE = 4;
