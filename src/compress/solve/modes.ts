@@ -107,7 +107,7 @@ export function chosenAlgorithm(
       .filter((method) => method.needs.length === 0)
       .map((method) => method.name);
     throw new WhittleError('E_USAGE', `${name} looks at what the layers see, and no data was given`, {
-      expected: '--data with a text, arrays or images (docs/calibration.md)',
+      expected: '--data with a text, arrays or images (docs/algorithms.md)',
       hint: `Without data there are ${without.join(', ')}.`,
     });
   }
