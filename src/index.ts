@@ -19,6 +19,20 @@ export {
   type WeightComparison,
 } from './compress/compare.ts';
 export { type DequantizeOptions, type DequantizeReport, dequantizeModel } from './compress/dequantize.ts';
+export {
+  type EvaluateOptions,
+  type Evaluation,
+  evaluateModel,
+  type LayerSettings,
+  type ModelFigures,
+} from './compress/evaluate.ts';
+export { type EvaluateGgufOptions, evaluateGguf } from './compress/evaluate-gguf.ts';
+export type {
+  Distribution,
+  LayerHarm,
+  LayerQuality,
+  LayerReport as LayerHarmReport,
+} from './compress/evaluate-layers.ts';
 export { type ExecutePlanOptions, executePlan } from './compress/execute-plan.ts';
 export { compareGguf } from './compress/gguf/compare.ts';
 export { type DequantizeGgufOptions, dequantizeGguf } from './compress/gguf/dequantize.ts';
@@ -133,8 +147,15 @@ export type { GgufQuantizeOptions, PlannedGguf, PlannedGgufTensor } from './plan
 export { planGguf } from './planning/gguf/plan-gguf.ts';
 export type { Plan, PlannedPart, PlannedTensor } from './planning/plan.ts';
 export { type Planned, type PlanOptions, planCompression, rebuildPlan } from './planning/plan-onnx.ts';
-export { MODE_NAMES, type ModeName, presetRecipe } from './planning/presets.ts';
+export {
+  DATA_MODE_NAMES,
+  type DataModeName,
+  MODE_NAMES,
+  type ModeName,
+  presetRecipe,
+} from './planning/presets.ts';
 export type { Match, Recipe, Rule, Scheme } from './planning/recipe.ts';
+export { type ActivationRanges, planStatic, staticTensors } from './planning/static.ts';
 export type {
   LanguageModel,
   LanguageModelOptions,
@@ -143,6 +164,10 @@ export type {
   WindowRequest,
 } from './runtime/language-model.ts';
 export { llamaCpp } from './runtime/llama-cpp.ts';
+export type { ModelCost } from './verify/evaluate/cost-messages.ts';
+export type { DataQuality } from './verify/evaluate/on-data.ts';
+export type { ScoreKind } from './verify/evaluate/score-rows.ts';
+export type { ScoreDistance, ScoreResult, TaskQuality } from './verify/evaluate/score-sums.ts';
 export {
   type BaseModel,
   baseModel,
@@ -152,3 +177,4 @@ export {
   type PerplexityOptions,
   type PerplexityReport,
 } from './verify/perplexity.ts';
+export type { OutputComparison } from './verify/similarity.ts';
