@@ -1,4 +1,4 @@
-/** What goes between the process that asks for costs and the one that measures them (measure-cost.ts, cost-process.ts). */
+/** What goes between the process that asks for costs and the one that measures them (compress/evaluate-cost.ts, compress/evaluate-cost-process.ts). */
 
 import type { DType } from '../../core/dtype.ts';
 import type { ErrorCode } from '../../errors.ts';

@@ -4,12 +4,12 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { WhittleError } from '../../errors.ts';
-import { onnxruntimeNode } from '../../runtime/onnxruntime-node.ts';
-import { onnxruntimeWeb } from '../../runtime/onnxruntime-web.ts';
-import type { CostAnswer, CostRequest, ModelCost } from './cost-messages.ts';
-import { median } from './median.ts';
-import { feedsOf } from './same-interface.ts';
+import { WhittleError } from '../errors.ts';
+import { onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
+import { onnxruntimeWeb } from '../runtime/onnxruntime-web.ts';
+import type { CostAnswer, CostRequest, ModelCost } from '../verify/evaluate/cost-messages.ts';
+import { median } from '../verify/evaluate/median.ts';
+import { feedsOf } from '../verify/evaluate/same-interface.ts';
 
 /** A model that needs 0.1 ms is timed more often than asked, one that needs seconds less often. */
 const MIN_TIMED_MS = 100;

@@ -1,14 +1,14 @@
 /**
- * Load time, latency and peak memory of a model, measured in a process of its own (cost-process.ts): memory is honest there,
+ * Load time, latency and peak memory of a model, measured in a process of its own (evaluate-cost-process.ts): memory is honest there,
  * and where the engine aborts, as it does on some graphs, the error says so instead of ending the caller.
  */
 
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { WhittleError } from '../../errors.ts';
-import type { RuntimeTensor } from '../../runtime/runtime.ts';
-import type { CostAnswer, CostRequest, ModelCost } from './cost-messages.ts';
+import { WhittleError } from '../errors.ts';
+import type { RuntimeTensor } from '../runtime/runtime.ts';
+import type { CostAnswer, CostRequest, ModelCost } from '../verify/evaluate/cost-messages.ts';
 
 export interface CostOptions {
   /** Default onnxruntime-node. */
@@ -21,9 +21,9 @@ export interface CostOptions {
 
 /** The built program; of a run from sources, that of the last build where there is one. */
 export function costProcess(): string | undefined {
-  const here = fileURLToPath(new URL('./cost-process.js', import.meta.url));
+  const here = fileURLToPath(new URL('./evaluate-cost-process.js', import.meta.url));
   if (existsSync(here)) return here;
-  const built = fileURLToPath(new URL('../../../dist/verify/evaluate/cost-process.js', import.meta.url));
+  const built = fileURLToPath(new URL('../../dist/compress/evaluate-cost-process.js', import.meta.url));
   return existsSync(built) ? built : undefined;
 }
 
