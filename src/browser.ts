@@ -66,6 +66,7 @@ export type { OutputFile, Segment, TensorBytes } from './formats/layout.ts';
 export type { Limits } from './formats/limits.ts';
 export type * from './formats/onnx/messages.ts';
 export type { OnnxModel, OpenOptions, Weight, WeightUse } from './formats/onnx/model.ts';
+export type { ActivationType, StaticSettings } from './formats/onnx/rewrite/static/settings.ts';
 export { type BlobSink, createBlobSink } from './io/blob-sink.ts';
 export { blobSource } from './io/blob-source.ts';
 export { createMemorySink, type MemorySink } from './io/memory-sink.ts';
@@ -91,7 +92,7 @@ export {
 } from './planning/gguf/file-types.ts';
 export type { GgufQuantizeOptions, PlannedGguf, PlannedGgufTensor } from './planning/gguf/options.ts';
 export { planGguf } from './planning/gguf/plan-gguf.ts';
-export type { Plan, PlannedPart, PlannedTensor } from './planning/plan.ts';
+export type { Plan, PlannedActivation, PlannedPart, PlannedTensor } from './planning/plan.ts';
 export { type Planned, type PlanOptions, planCompression } from './planning/plan-onnx.ts';
 export { MODE_NAMES, type ModeName, presetRecipe } from './planning/presets.ts';
-export type { Match, Recipe, Rule, Scheme } from './planning/recipe.ts';
+export type { Match, Recipe, Rule, Scheme, StaticRecipe } from './planning/recipe.ts';

@@ -128,6 +128,7 @@ export type * from './formats/onnx/messages.ts';
 export type { OnnxModel, OpenOptions, Weight, WeightUse } from './formats/onnx/model.ts';
 export { openOnnx } from './formats/onnx/open.ts';
 export type { RestoredWeight } from './formats/onnx/restore/restore.ts';
+export type { ActivationType, StaticSettings } from './formats/onnx/rewrite/static/settings.ts';
 export { blobSource } from './io/blob-source.ts';
 export { type FileIdentity, type FileSource, type OpenFileOptions, openFile } from './io/file-source.ts';
 export { memorySource } from './io/memory-source.ts';
@@ -145,7 +146,7 @@ export {
 } from './planning/gguf/file-types.ts';
 export type { GgufQuantizeOptions, PlannedGguf, PlannedGgufTensor } from './planning/gguf/options.ts';
 export { planGguf } from './planning/gguf/plan-gguf.ts';
-export type { Plan, PlannedPart, PlannedTensor } from './planning/plan.ts';
+export type { Plan, PlannedActivation, PlannedPart, PlannedTensor } from './planning/plan.ts';
 export { type Planned, type PlanOptions, planCompression, rebuildPlan } from './planning/plan-onnx.ts';
 export {
   DATA_MODE_NAMES,
@@ -154,7 +155,7 @@ export {
   type ModeName,
   presetRecipe,
 } from './planning/presets.ts';
-export type { Match, Recipe, Rule, Scheme } from './planning/recipe.ts';
+export type { Match, Recipe, Rule, Scheme, StaticRecipe } from './planning/recipe.ts';
 export { type ActivationRanges, planStatic, staticTensors } from './planning/static.ts';
 export type {
   LanguageModel,

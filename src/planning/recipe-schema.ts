@@ -14,7 +14,8 @@ import { ONNXRUNTIME_OPERATORS } from '../formats/onnx/rewrite/static/settings.t
 import { DATA_MODE_NAMES, isMode, MODE_NAMES, presetRecipe } from './presets.ts';
 import type { Match, Recipe, Rule, Scheme, StaticRecipe } from './recipe.ts';
 
-export type { Match, Recipe, Rule, Scheme } from './recipe.ts';
+export type { ActivationType, StaticSettings } from '../formats/onnx/rewrite/static/settings.ts';
+export type { Match, Recipe, Rule, Scheme, StaticRecipe } from './recipe.ts';
 
 const MAX_TEXT = 1 << 20;
 const MAX_ALIASES = 50;
