@@ -14,6 +14,7 @@ import { roundToNearest } from '../../algorithms/rtn.ts';
 import type { Collected } from '../../calibration/collect/products.ts';
 import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../../errors.ts';
+import { type PanelProducts, wasmPanelProducts } from '../../kernels/algebra/index.ts';
 import { type GridKernels, selectGridKernels } from '../../kernels/grid/index.ts';
 import type { Method } from './solve.ts';
 
@@ -25,6 +26,13 @@ let selected: Promise<GridKernels> | undefined;
 function gridKernels(): Promise<GridKernels> {
   selected ??= selectGridKernels();
   return selected;
+}
+
+let algebra: Promise<PanelProducts | undefined> | undefined;
+
+function panels(): Promise<PanelProducts | undefined> {
+  algebra ??= wasmPanelProducts();
+  return algebra;
 }
 
 /** One that looks at the weight alone. */
@@ -79,12 +87,12 @@ function sequential(
     sequential: true,
     async solve(weight, grid, statistics) {
       const seen = required(name, statistics);
-      const start = gptq(weight, seen, { ...grid, ...settings }, await gridKernels());
+      const start = gptq(weight, seen, { ...grid, ...settings }, await gridKernels(), await panels());
       const { damping } = start;
       if (!refined) return { quantized: start, damping };
       const { asymmetric } = settings;
-      const refinement = { damping, asymmetric, scaleType: grid.scaleType };
-      return { quantized: refineRounding(weight, start, seen, refinement), damping };
+      const refinement = { damping, asymmetric, scaleType: grid.scaleType, rounds: 1 };
+      return { quantized: refineRounding(weight, start, seen, refinement, await panels()), damping };
     },
   };
 }
@@ -121,7 +129,7 @@ const ALL: readonly Method[] = [
   sequential('gptq', ['gram'], {}),
   sequential('gptq-act-order', ['gram'], { activationOrder: true }),
   sequential('gptaq', ['gram', 'cross'], { activationOrder: true, asymmetric: 1 }),
-  sequential('best', ['gram', 'cross'], { activationOrder: true, asymmetric: 1, grid: 'fitted' }, true),
+  sequential('best', ['gram'], { activationOrder: true }, true),
 ];
 
 export const METHODS: ReadonlyMap<string, Method> = new Map(ALL.map((method) => [method.name, method]));

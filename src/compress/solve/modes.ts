@@ -100,7 +100,7 @@ export function chosenAlgorithm(
       ...(near !== undefined && { hint: `Did you mean ${near}?` }),
     });
   }
-  if (name === 'auto') return dataset === undefined ? 'fit' : 'best';
+  if (name === 'auto') return dataset === undefined ? 'fit' : 'gptq-act-order';
   const needs = METHODS.get(name)?.needs ?? [];
   if (needs.length > 0 && dataset === undefined) {
     const without = [...METHODS.values()]

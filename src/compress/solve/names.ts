@@ -1,7 +1,7 @@
 /** Names of the algorithms as users write them, with what each is and needs. Light: the command line reads it for its help. */
 
 export const ALGORITHMS = {
-  auto: 'the best that the data allows: best with data, fit without',
+  auto: 'gptq-act-order with data, fit without',
   rtn: 'round to nearest, as the mode does by itself',
   clip: 'searched range of each group',
   'clip-weighted': 'the same, weighted by E[x²] (data)',
@@ -11,7 +11,7 @@ export const ALGORITHMS = {
   gptq: 'GPTQ: later inputs make up for errors on earlier ones (data)',
   'gptq-act-order': 'the same, inputs that matter most first (data)',
   gptaq: 'the same, towards the outputs of the float model (data)',
-  best: 'the best of all this, at several times the cost (data)',
+  best: 'gptq-act-order, then codes and scales refined: closest, at five times the cost (data)',
 } as const;
 
 export type AlgorithmName = keyof typeof ALGORITHMS;
