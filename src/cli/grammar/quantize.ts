@@ -61,7 +61,10 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     .addOption(
       new Option('--algorithm <name>', 'how the codes of the weights are chosen').choices(ALGORITHM_NAMES),
     )
-    .option('--data <path>', 'what the model is run on: a text, rows (.json .npy .npz …), images; docs/data.md')
+    .option(
+      '--data <path>',
+      'what the model is run on: a text, rows (.json .npy .npz …), images; docs/data.md',
+    )
     .option('--samples <n>', 'samples (windows of a text) at most (default: 64)', integerOption(1, 1e9))
     .option('--sequence <n>', 'tokens of a window (default: 256)', integerOption(1, 1 << 20))
     .option('--seed <n>', 'of what is chosen at random (default: 1)', integerOption(0, 2 ** 32 - 1))
