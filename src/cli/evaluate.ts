@@ -2,7 +2,6 @@
 
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { parseDataSpec } from '../calibration/data/parse-data-spec.ts';
 import { type Evaluation, evaluateModel } from '../compress/evaluate.ts';
 import { evaluateGguf } from '../compress/evaluate-gguf.ts';
 import { modelFormat } from '../compress/model-format.ts';
@@ -94,7 +93,8 @@ async function evaluateOne(context: Context, file: string, flags: EvaluateFlags)
   return evaluateModel(file, {
     against,
     data: {
-      source: await parseDataSpec(flags.data, { tokenizer, model: against ?? file }),
+      source: flags.data,
+      tokenizer,
       samples: samples ?? 'all',
       ...(sequence === undefined ? {} : { sequence }),
       ...(flags.seed === undefined ? {} : { seed: flags.seed }),

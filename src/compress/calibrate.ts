@@ -8,11 +8,8 @@ import { basename, dirname } from 'node:path';
 import { collectInputStatistics } from '../calibration/collect/collect-inputs.ts';
 import { findProducts, findUncollected, type Uncollected } from '../calibration/collect/find-products.ts';
 import type { Collected } from '../calibration/collect/products.ts';
-import type { DatasetOptions } from '../calibration/data/data-spec.ts';
+import type { DataSpec, DatasetOptions } from '../calibration/data/data-spec.ts';
 import type { Dataset } from '../calibration/data/dataset.ts';
-import { graphHints } from '../calibration/data/graph-hints.ts';
-import { openDataset } from '../calibration/data/open-dataset.ts';
-import { parseDataSpec } from '../calibration/data/parse-data-spec.ts';
 import { ggufNames } from '../calibration/statistics/gguf-names.ts';
 import { toImatrix } from '../calibration/statistics/imatrix.ts';
 import { loadStatistics, saveStatistics } from '../calibration/statistics/statistics-file.ts';
@@ -21,11 +18,11 @@ import type { RunOptions } from '../core/progress.ts';
 import { isWhittleError, WhittleError } from '../errors.ts';
 import { executeFiles } from '../execution/execute.ts';
 import { layoutImatrix } from '../formats/gguf/imatrix-writer.ts';
-import type { OnnxModel } from '../formats/onnx/model.ts';
 import { openOnnx } from '../formats/onnx/open.ts';
 import { assertMayWrite } from '../io/atomic-file.ts';
 import { onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import type { Runtime } from '../runtime/runtime.ts';
+import { openModelData } from './calibration-data.ts';
 import { modelFormat } from './model-format.ts';
 
 export interface CalibrateOptions extends RunOptions {
@@ -38,7 +35,7 @@ export interface CalibrateOptions extends RunOptions {
   readonly imatrix?: string | undefined;
   /** Also H = Σ x xᵀ, which GPTQ and its kin need. Default: sums and extremes only. */
   readonly gram?: boolean | undefined;
-  readonly dataset?: Omit<DatasetOptions, 'signal' | 'hints'> | undefined;
+  readonly dataset?: Omit<DatasetOptions, 'signal' | 'hints' | 'vocabulary'> | undefined;
   readonly force?: boolean | undefined;
   /** Go on with the samples that the output has not seen; an output of other data is refused. */
   readonly resume?: boolean | undefined;
@@ -86,7 +83,13 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
   }
   if (options.imatrix !== undefined) await assertMayWrite(options.imatrix, { force: options.force });
   const names = options.imatrix === undefined ? undefined : ggufNames(model.proto);
-  const dataset = await openData(file, model, runtime, options);
+  const { data, tokenizer } = options;
+  const source: string | DataSpec = data ?? { kind: 'synthetic' };
+  const dataset = await openModelData(
+    model,
+    { ...options.dataset, source, tokenizer },
+    { runtime, signal, threads },
+  );
   const before = await startingPoint(options, dataset);
   const collect: Collected[] = ['magnitudes', 'sums', 'peaks', ...(options.gram ? (['gram'] as const) : [])];
   const resumed = before?.samples ?? 0;
@@ -127,20 +130,6 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
     notes: dataset.notes,
     uncollected: findUncollected(model.proto),
   };
-}
-
-async function openData(
-  file: string,
-  model: OnnxModel,
-  runtime: Runtime,
-  { data, tokenizer, dataset, signal, threads }: CalibrateOptions,
-): Promise<Dataset> {
-  const spec = await parseDataSpec(data, { model: file, tokenizer });
-  const session = await runtime.load(file, { optimize: false, threads });
-  const { inputs } = session;
-  await session.close();
-  const hints = model.proto.graph === undefined ? undefined : graphHints(model.proto.graph);
-  return openDataset(spec, inputs, { ...dataset, signal, hints });
 }
 
 /** What the output holds already, where the run is to go on. */

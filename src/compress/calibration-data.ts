@@ -9,19 +9,25 @@ import { openDataset } from '../calibration/data/open-dataset.ts';
 import { parseDataSpec } from '../calibration/data/parse-data-spec.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
 import { onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
+import type { Runtime } from '../runtime/runtime.ts';
 import type { CalibrationData, CompressOptions } from './options.ts';
+
+interface DataRunOptions extends Pick<CompressOptions, 'signal' | 'threads'> {
+  /** Default onnxruntime-node. */
+  readonly runtime?: Runtime | undefined;
+}
 
 /** @throws WhittleError E_MISSING_PEER without onnxruntime-node, and what opening the data throws */
 export async function openModelData(
   model: OnnxModel,
   data: Dataset | CalibrationData,
-  { signal, threads }: Pick<CompressOptions, 'signal' | 'threads'>,
+  { signal, threads, runtime = onnxruntimeNode() }: DataRunOptions,
 ): Promise<Dataset> {
   if (isDataset(data)) return data;
   const { source, tokenizer, ...options } = data;
   const spec =
     typeof source === 'string' ? await parseDataSpec(source, { tokenizer, model: model.file }) : source;
-  const session = await onnxruntimeNode().load(model.file, { threads, optimize: false });
+  const session = await runtime.load(model.file, { threads, optimize: false });
   try {
     const hints = model.proto.graph === undefined ? undefined : graphHints(model.proto.graph);
     return await openDataset(spec, session.inputs, { ...options, hints, signal });

@@ -38,6 +38,7 @@ import {
   settleLstm,
 } from './decide.ts';
 import { describePlan } from './describe-plan.ts';
+import { assertLoadable } from './loadable.ts';
 import type { Plan } from './plan.ts';
 import type { Recipe, Rule, Scheme } from './recipe.ts';
 import { type Abilities, commonAbilities, resolveTargets, type Target } from './targets.ts';
@@ -187,19 +188,6 @@ async function build(
   });
   const weightTasks = new Map(active.map(({ weight }) => [weight.key, context.tasksOf(weight)]));
   return { plan, proto, tasks: context.tasks, files, weightTasks };
-}
-
-/** Versions are never lowered, so a model that a target does not load gives results that it does not load. */
-function assertLoadable(model: OnnxModel, { maxIr, maxOpset, names }: Abilities): void {
-  const ir = Number(model.proto.irVersion ?? 0n);
-  const opset = opsetVersion(model.proto, '') ?? 0;
-  if (ir <= maxIr && opset <= maxOpset) return;
-  throw new WhittleError('E_TARGET', `the model is newer than ${names.join(', ')} can load`, {
-    file: model.file,
-    expected: `IR ≤ ${maxIr}, ai.onnx ≤ ${maxOpset}`,
-    found: `IR ${ir}, ai.onnx ${opset}`,
-    hint: 'Export the model with an older opset.',
-  });
 }
 
 /** The graph in the form that rewrites see, and its weights under the keys of the model as it was read. */

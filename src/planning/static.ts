@@ -43,10 +43,11 @@ import type { ValueRange } from '../numerics/affine.ts';
 import type { Decision } from './decide.ts';
 import { describePlan } from './describe-plan.ts';
 import { compileGlobs } from './glob.ts';
+import { assertLoadable } from './loadable.ts';
 import type { Plan, PlannedActivation } from './plan.ts';
 import type { Planned, PlanOptions } from './plan-onnx.ts';
 import type { Match, Recipe, Scheme, StaticRecipe } from './recipe.ts';
-import { resolveTargets } from './targets.ts';
+import { commonAbilities, resolveTargets } from './targets.ts';
 
 /** Ranges of the activations that `staticTensors` names. */
 export type ActivationRanges = ReadonlyMap<string, ValueRange>;
@@ -102,7 +103,7 @@ function neededNames({ tensors }: Selection, isWeight: Prepared['isWeight']): st
 /**
  * Plans the static quantization that `recipe.static` asks for.
  * @throws WhittleError E_NOTHING_TO_DO where no operator of the recipe is in the model; E_GRAPH where a range is missing;
- *   E_NONFINITE where one is not finite; what `planCompression` throws
+ *   E_NONFINITE where one is not finite; E_TARGET as `planCompression`
  */
 export async function planStatic(
   model: OnnxModel,
@@ -111,6 +112,7 @@ export async function planStatic(
   options: PlanOptions,
 ): Promise<Planned> {
   const targets = resolveTargets(options.targets);
+  assertLoadable(model, commonAbilities(targets));
   const prepared = await prepare(model, recipe);
   const { proto, graph, settings, selection, isWeight, derived } = prepared;
   if (selection.tensors.size === 0) throw nothingToDo(model, settings);

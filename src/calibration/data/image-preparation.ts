@@ -5,8 +5,7 @@
 
 import { nearest } from '../../core/nearest.ts';
 import { WhittleError } from '../../errors.ts';
-import { parseJsonText, readText } from './read-text.ts';
-import { isRecord } from './tokenizer.ts';
+import { isRecord, parseJsonText, readText } from './read-text.ts';
 
 export interface ImagePreparation {
   /** Pixels. Default: what the model's input fixes. */

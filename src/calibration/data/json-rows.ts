@@ -13,9 +13,8 @@ import type { RuntimeTensor, RuntimeValueInfo } from '../../runtime/runtime.ts';
 import { checkLabels, isLabel, withFile } from './array-rows.ts';
 import { describeInput, isDerived } from './complete-inputs.ts';
 import { jsonTensor } from './json-tensor.ts';
-import { decodeText, parseJsonText, readText } from './read-text.ts';
+import { decodeText, isRecord, parseJsonText, readText } from './read-text.ts';
 import { type Row, type RowSource, unknownInput } from './rows.ts';
-import { isRecord } from './tokenizer.ts';
 
 /** JavaScript strings end at half a gigabyte. */
 const MAX_JSON = 400 << 20;

@@ -16,8 +16,8 @@ import { checkLabels, isLabel, withFile } from './array-rows.ts';
 import type { DatasetOptions } from './data-spec.ts';
 import type { Dataset, Sample } from './dataset.ts';
 import { jsonTensor } from './json-tensor.ts';
+import { isRecord } from './read-text.ts';
 import { fitRow, idBounds, sampleLimit, sampleOf, unknownInput } from './rows.ts';
-import { isRecord } from './tokenizer.ts';
 
 /** Of typed arrays; Uint16Array may hold float16, which `type: 'f16'` says. */
 const ARRAY_TYPES: Readonly<Record<string, DType>> = {

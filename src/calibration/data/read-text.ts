@@ -115,3 +115,8 @@ function endsOpen(text: string): boolean {
   }
   return /^\s*[[{]/.test(text) && (depth > 0 || quoted) && /[\d,:\]}"[{el]\s*$/.test(text);
 }
+
+/** A JSON object, not an array. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -9,8 +9,7 @@ import { elementCount, formatShape } from '../../core/shape.ts';
 import { WhittleError } from '../../errors.ts';
 import { assertRange } from '../../io/memory-source.ts';
 import { type StoredArray, withFile } from './array-rows.ts';
-import { decodeText, parseJsonText } from './read-text.ts';
-import { isRecord } from './tokenizer.ts';
+import { decodeText, isRecord, parseJsonText } from './read-text.ts';
 
 const TYPES: Readonly<Record<string, DType>> = {
   F64: 'f64',

@@ -6,7 +6,7 @@
 import { basename, dirname, join } from 'node:path';
 import { WhittleError } from '../../errors.ts';
 import { loadError } from '../../runtime/onnxruntime-tensors.ts';
-import { parseJsonText, readText } from './read-text.ts';
+import { isRecord, parseJsonText, readText } from './read-text.ts';
 
 export interface TextTokenizer {
   /** tokenizer.json as it was found. */
@@ -143,8 +143,4 @@ async function readObject(file: string): Promise<Record<string, unknown> | undef
     file,
     found: text.slice(0, 60),
   });
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -13,9 +13,8 @@ import { createAtomicFile } from '../../io/atomic-file.ts';
 import { openFile } from '../../io/file-source.ts';
 import type { ByteSource } from '../../io/source.ts';
 import type { StoredArray } from '../data/array-rows.ts';
-import { decodeText, parseJsonText } from '../data/read-text.ts';
+import { decodeText, isRecord, parseJsonText } from '../data/read-text.ts';
 import { readSafetensors } from '../data/safetensors.ts';
-import { isRecord } from '../data/tokenizer.ts';
 import type { InputStatistics } from './input-statistics.ts';
 import type { StatisticsSet } from './statistics-set.ts';
 

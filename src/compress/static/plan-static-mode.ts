@@ -7,15 +7,17 @@
 import { collectRanges, type RangeOptions } from '../../calibration/collect/ranges.ts';
 import { EntropyObserver, MseObserver, PercentileObserver } from '../../calibration/observers/index.ts';
 import type { OnnxModel } from '../../formats/onnx/model.ts';
+import { assertLoadable } from '../../planning/loadable.ts';
 import type { Planned, PlanOptions } from '../../planning/plan-onnx.ts';
 import type { Recipe, StaticRecipe } from '../../planning/recipe.ts';
 import { planStatic, staticTensors } from '../../planning/static.ts';
+import { commonAbilities, resolveTargets } from '../../planning/targets.ts';
 import { onnxruntimeNode } from '../../runtime/onnxruntime-node.ts';
 import { openModelData } from '../calibration-data.ts';
 import type { CompressOptions } from '../options.ts';
 
 /**
- * @throws WhittleError E_MISSING_PEER without onnxruntime-node; E_NOTHING_TO_DO where the recipe's operators are not in the model;
+ * @throws WhittleError E_TARGET where a target does not load the model's versions; E_MISSING_PEER without onnxruntime-node; E_NOTHING_TO_DO where the recipe's operators are not in the model;
  *   what opening the data, running on it and planning throw
  */
 export async function planStaticMode(
@@ -24,8 +26,9 @@ export async function planStaticMode(
   planOptions: PlanOptions,
   options: CompressOptions,
 ): Promise<Planned> {
+  // What stands in the way is said before anything is run.
+  assertLoadable(model, commonAbilities(resolveTargets(planOptions.targets)));
   const tensors = await staticTensors(model, recipe);
-  // Says so before anything is run.
   if (tensors.length === 0 || recipe.static === undefined)
     return planStatic(model, new Map(), recipe, planOptions);
   const dataset = await openModelData(model, options.data ?? { source: { kind: 'synthetic' } }, options);

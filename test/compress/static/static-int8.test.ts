@@ -282,3 +282,11 @@ test.skipIf(classifier === undefined)(
   },
   120_000,
 );
+
+test('a model that is newer than its targets is refused before anything is run', async () => {
+  await withFolder(async (folder) => {
+    const newer = { ...network(), irVersion: 99n };
+    const file = await writeModel(folder, newer);
+    await expect(compress(file, { to: ['static-int8'] })).rejects.toMatchObject({ code: 'E_TARGET' });
+  });
+});
