@@ -22,6 +22,8 @@ export interface GridOptions {
   readonly groupSize: number;
   /** Zero point fixed at 2^(bits−1). */
   readonly symmetric: boolean;
+  /** Zero points that are codes (default), or any numbers of the scales' type; a symmetric grid has neither. */
+  readonly zeroPoints?: 'integer' | 'real' | undefined;
   /** Type in which scales will be stored: they are rounded to it before codes are chosen. Default f32. */
   readonly scaleType?: 'f32' | 'f16' | undefined;
 }
@@ -49,7 +51,7 @@ export function dequantizeMatrix(quantized: QuantizedMatrix): Float32Array {
     for (let column = 0; column < inputs; column++) {
       const group = row * groups + Math.floor(column / groupSize);
       const at = row * inputs + column;
-      values[at] = Math.fround((codes[at]! - zeroPoints[group]!) * scales[group]!);
+      values[at] = Math.fround(Math.fround(codes[at]! - zeroPoints[group]!) * scales[group]!);
     }
   }
   return values;
