@@ -4,9 +4,11 @@
  * With H = R Rᵀ, R upper, and errors e = w − ŵ, the error e H eᵀ = Σ_c (Σ_{j≤c} e_j R_jc)² is a sum of squares of which column c enters
  * none before its own. So column c takes the code nearest to w_c + (Σ_{j<c} e_j R_jc) / R_cc. That is L. Babai's nearest-plane rounding
  * (1986), and gives the codes of "GPTQ" (E. Frantar et al. 2023), for which H⁻¹ = Uᵀ U means U = R⁻¹.
- * Cost: rows · n² multiplications. Four rows go together, so that each number of R is read once for four.
+ * Cost: rows · n² / 2 multiplications. Four rows go together, so that each number of R is read once for four; a kernel does that
+ * with vectors and adds in the same order, so that the codes are the same.
  */
 
+import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import type { FactorisedGram } from './damping.ts';
 import type { QuantizedMatrix } from './matrix.ts';
 
@@ -37,7 +39,7 @@ export function compensatedImportance({ lower, n, order }: FactorisedGram): Floa
 
 /**
  * Chooses the codes of `grid` for the rows of `target`, f64 [outputs, inputs].
- * @param compensation - of compensationRows
+ * @param compensation - of compensationRows @param algebra - SIMD kernels, which give the same codes
  * @returns codes [outputs, inputs]
  */
 export function roundColumns(
@@ -45,11 +47,17 @@ export function roundColumns(
   grid: Omit<QuantizedMatrix, 'codes'>,
   order: Int32Array,
   compensation: Float64Array,
+  algebra?: AlgebraKernels,
 ): Uint8Array {
   const { outputs, inputs: n, groupSize, scales, zeroPoints } = grid;
   const groups = Math.ceil(n / groupSize);
   const top = 2 ** grid.bits - 1;
   const codes = new Uint8Array(outputs * n);
+  if (algebra !== undefined) {
+    const rows = { rows: outputs, n, groupSize, top, scales, zeros: zeroPoints };
+    algebra.roundColumns(target, rows, order, compensation, codes);
+    return codes;
+  }
   // Errors of four rows, those of a step side by side.
   const errors = new Float64Array(n * ROWS);
   const carried = new Float64Array(ROWS);

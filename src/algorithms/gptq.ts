@@ -11,7 +11,7 @@
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../errors.ts';
-import type { PanelProducts } from '../kernels/algebra/index.ts';
+import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import type { GridKernels } from '../kernels/grid/index.ts';
 import { compensatedImportance, compensationRows, roundColumns } from './babai.ts';
 import { solveFactorised } from './cholesky.ts';
@@ -61,12 +61,12 @@ export function gptq(
   statistics: InputStatistics,
   options: GptqOptions,
   kernels?: GridKernels,
-  algebra?: PanelProducts,
+  algebra?: AlgebraKernels,
 ): GptqResult {
   checkMatrix(weight, options);
   const { factor, target, notes } = roundingProblem(weight, statistics, options, algebra);
   const grid = gridOf(weight, factor, options, kernels);
-  const codes = roundColumns(target, grid, factor.order, compensationRows(factor));
+  const codes = roundColumns(target, grid, factor.order, compensationRows(factor), algebra);
   return { ...grid, codes, damping: factor.damping, notes };
 }
 
@@ -75,7 +75,7 @@ export function roundingProblem(
   weight: WeightMatrix,
   statistics: InputStatistics,
   options: Pick<GptqOptions, 'damping' | 'activationOrder' | 'asymmetric'>,
-  algebra?: PanelProducts,
+  algebra?: AlgebraKernels,
 ): RoundingProblem {
   const { damping = 0.01, activationOrder = false, asymmetric = 0 } = options;
   requireRange('damping', damping, 0, 100);

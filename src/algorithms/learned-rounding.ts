@@ -11,7 +11,7 @@
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../errors.ts';
-import type { PanelProducts } from '../kernels/algebra/index.ts';
+import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { compensationRows, roundColumns } from './babai.ts';
 import { roundingProblem } from './gptq.ts';
 import { checkMatrix } from './grid.ts';
@@ -43,7 +43,7 @@ export function refineRounding(
   start: QuantizedMatrix,
   statistics: InputStatistics,
   options: RefineOptions = {},
-  algebra?: PanelProducts,
+  algebra?: AlgebraKernels,
 ): QuantizedMatrix {
   checkStart(weight, start);
   const { rounds = 4, scaleType } = options;
@@ -66,7 +66,7 @@ export function refineRounding(
   const gradient = new Float64Array(n);
 
   for (let round = 0; round <= rounds; round++) {
-    if (round > 0) trial.codes.set(roundColumns(target, trial, factor.order, compensation));
+    if (round > 0) trial.codes.set(roundColumns(target, trial, factor.order, compensation, algebra));
     for (let output = 0; output < outputs; output++) {
       const row: RowState = {
         codes: trial.codes.subarray(output * n, (output + 1) * n),

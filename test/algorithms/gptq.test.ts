@@ -7,7 +7,7 @@ import { type GptqOptions, gptq } from '../../src/algorithms/gptq.ts';
 import { layerError } from '../../src/algorithms/linear-algebra.ts';
 import type { WeightMatrix } from '../../src/algorithms/matrix.ts';
 import { roundToNearest } from '../../src/algorithms/rtn.ts';
-import { wasmPanelProducts } from '../../src/kernels/algebra/index.ts';
+import { wasmAlgebraKernels } from '../../src/kernels/algebra/index.ts';
 import { correlatedProblem, inverseForm } from './gptq-reference.ts';
 
 const options = (bits: number, more: Partial<GptqOptions> = {}): GptqOptions => ({
@@ -42,7 +42,7 @@ describe('cholesky', () => {
   });
 
   test('with kernels the factor is the same to the exactness of f32, for sizes around panels and strips', async () => {
-    const kernels = await wasmPanelProducts();
+    const kernels = await wasmAlgebraKernels();
     if (kernels === undefined) throw new Error('no WebAssembly SIMD');
     for (const n of [64, 65, 127, 130, 195, 261]) {
       const { statistics } = correlatedProblem(1, n, n);

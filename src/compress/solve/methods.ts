@@ -14,7 +14,7 @@ import { roundToNearest } from '../../algorithms/rtn.ts';
 import type { Collected } from '../../calibration/collect/products.ts';
 import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../../errors.ts';
-import { type PanelProducts, wasmPanelProducts } from '../../kernels/algebra/index.ts';
+import { type AlgebraKernels, wasmAlgebraKernels } from '../../kernels/algebra/index.ts';
 import { type GridKernels, selectGridKernels } from '../../kernels/grid/index.ts';
 import type { Method } from './solve.ts';
 
@@ -28,10 +28,10 @@ function gridKernels(): Promise<GridKernels> {
   return selected;
 }
 
-let algebra: Promise<PanelProducts | undefined> | undefined;
+let algebra: Promise<AlgebraKernels | undefined> | undefined;
 
-function panels(): Promise<PanelProducts | undefined> {
-  algebra ??= wasmPanelProducts();
+function panels(): Promise<AlgebraKernels | undefined> {
+  algebra ??= wasmAlgebraKernels();
   return algebra;
 }
 

@@ -1,14 +1,15 @@
 /**
- * The door to the kernels of linear algebra: inner products of the rows of a panel, which a Cholesky factorisation spends nearly
- * all of its time on. The SIMD kernels own a memory: one set for each worker.
+ * The door to the kernels of linear algebra: what the factorisation of a Gram matrix, and rounding with it, spend nearly all of
+ * their time on. The SIMD kernels own a memory: one set for each worker.
  */
 
-import type { PanelProducts } from './panel.ts';
+import type { AlgebraKernels } from './algebra.ts';
 
+export type { AlgebraKernels, ColumnGrid } from './algebra.ts';
 export { PANEL_COLUMNS, type PanelProducts } from './panel.ts';
 
 /** New SIMD kernels with their own memory, or undefined where the machine cannot run them. */
-export async function wasmPanelProducts(): Promise<PanelProducts | undefined> {
-  const { createPanelProducts } = await import('./wasm.ts');
-  return createPanelProducts();
+export async function wasmAlgebraKernels(): Promise<AlgebraKernels | undefined> {
+  const { createAlgebraKernels } = await import('./wasm.ts');
+  return createAlgebraKernels();
 }

@@ -1,26 +1,30 @@
 /**
- * The SIMD kernel behind `PanelProducts`, over a memory of its own. The panel lies in the arena as f32, with rows of zeros after
+ * The SIMD kernels behind `AlgebraKernels`, over a memory of their own. A panel lies in the arena as f32, with rows of zeros after
  * it, so that tiles may run over its end; results of one call lie behind it.
  */
 
 import { compileKernels, KernelMemory } from '../wasm-memory.ts';
+import type { AlgebraKernels } from './algebra.ts';
 import { KERNEL_MODULE } from './module.gen.ts';
-import { PANEL_COLUMNS, type PanelProducts } from './panel.ts';
+import { PANEL_COLUMNS } from './panel.ts';
+import { rounding } from './rounding.ts';
 
 /** Rows and columns of a tile are computed together. */
 const TILE = 4;
 
 /** Kernels with their own memory, or undefined where the machine has no WebAssembly SIMD. */
-export async function createPanelProducts(): Promise<PanelProducts | undefined> {
+export async function createAlgebraKernels(): Promise<AlgebraKernels | undefined> {
   const core = await compileKernels();
   if (core === undefined) return undefined;
   const memory = new KernelMemory(core);
-  const panelProducts = (await memory.attach(KERNEL_MODULE))('panelProducts');
+  const kernel = await memory.attach(KERNEL_MODULE);
+  const panelProducts = kernel('panelProducts');
   let panelAt = 0;
   let loaded = 0;
   let out: Float32Array = new Float32Array(0);
 
   return {
+    roundColumns: rounding(memory, kernel('roundColumns')),
     load(panel, rows) {
       const padded = rows + 2 * TILE;
       const arena = memory.arena((padded + padded) * PANEL_COLUMNS * 4 + 64);
