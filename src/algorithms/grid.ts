@@ -16,10 +16,7 @@ const LARGEST_WEIGHT = 1e15;
  * Throws unless the matrix and the options describe each other.
  * @throws WhittleError E_SHAPE, E_TENSOR_SIZE, E_NONFINITE
  */
-export function checkMatrix(
-  matrix: WeightMatrix,
-  options: Pick<GridOptions, 'bits' | 'groupSize'>,
-): void {
+export function checkMatrix(matrix: WeightMatrix, options: Pick<GridOptions, 'bits' | 'groupSize'>): void {
   const { values, outputs, inputs } = matrix;
   requireCount('outputs', outputs, 0);
   requireCount('inputs', inputs, 0);
