@@ -6,16 +6,19 @@
 
 import { basename } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import type { Judging } from './compress/max-loss/judging.ts';
 import { modelFormat } from './compress/model-format.ts';
 import type { CompressionReport, CompressOptions, SkippedMode } from './compress/options.ts';
 import { type PlannedOutput, type Request, resolveRequest } from './compress/outputs.ts';
 import { describeModes, type PlannedMode, type PlannedModel, runModes } from './compress/run-modes.ts';
+import type { StaticCalibration } from './compress/static/plan-static-mode.ts';
 import { isWhittleError, WhittleError } from './errors.ts';
 import type { OnnxModel } from './formats/onnx/model.ts';
 import { openOnnx } from './formats/onnx/open.ts';
 import { checkConfigFile, updateConfigFile } from './hub/index.ts';
 import { planCompression } from './planning/plan-onnx.ts';
 import { presetRecipe } from './planning/presets.ts';
+import type { Recipe } from './planning/recipe.ts';
 
 export type * from './compress/options.ts';
 
@@ -37,6 +40,7 @@ export async function compress(input: string, options: CompressOptions): Promise
   }
   const recipes = options.to.map((mode) => (typeof mode === 'string' ? presetRecipe(mode) : mode));
   const request = await resolveRequest(input, recipes, options.output);
+  const judging = await judgingOf(options, recipes);
   const open: OnnxModel[] = [];
   const planned: PlannedModel[] = [];
   const skipped: Unsuited[] = [];
@@ -44,12 +48,13 @@ export async function compress(input: string, options: CompressOptions): Promise
     for (const file of new Set(request.outputs.map((output) => output.input))) {
       const model = await openOnnx(file);
       open.push(model);
+      const own = judging === undefined ? options : await judging.optionsOf(model);
       const modes: PlannedMode[] = [];
       for (const output of request.outputs.filter((output) => output.input === file)) {
         // Planning never waits for anything: without a turn of the event loop a signal would not be heard.
         await setImmediate();
         if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
-        const outcome = await planMode(model, output, options);
+        const outcome = await planMode(model, output, own, judging?.calibrations);
         if ('error' in outcome) skipped.push(outcome);
         else modes.push(outcome);
       }
@@ -61,7 +66,7 @@ export async function compress(input: string, options: CompressOptions): Promise
       results:
         options.dryRun === true
           ? await describeModes(planned)
-          : await writeResults(request, planned, options),
+          : await writeResults(request, planned, options, judging),
       skipped: skipped.map(({ mode, input, reason }) => ({ mode, input, reason })),
       seconds: (performance.now() - started) / 1000,
     };
@@ -70,8 +75,14 @@ export async function compress(input: string, options: CompressOptions): Promise
   }
 }
 
-async function writeResults(request: Request, models: readonly PlannedModel[], options: CompressOptions) {
-  const solution = await solved(models, options);
+async function writeResults(
+  request: Request,
+  models: readonly PlannedModel[],
+  options: CompressOptions,
+  judging: Judging | undefined,
+) {
+  const solution =
+    judging === undefined ? await solved(models, options) : await judging.keep(models, planWhereSuited);
   try {
     return await writeModels(request, solution?.models ?? models, options);
   } finally {
@@ -100,6 +111,18 @@ async function solved(models: readonly PlannedModel[], options: CompressOptions)
   return solveOnData(models, options);
 }
 
+/** Where a largest loss was given: what its modes are judged on, and the search for the layers to keep. */
+async function judgingOf(options: CompressOptions, recipes: readonly Recipe[]): Promise<Judging | undefined> {
+  if (options.maxLoss === undefined) return undefined;
+  const { startJudging } = await import('./compress/max-loss/judging.ts');
+  return startJudging(options.maxLoss, options, recipes);
+}
+
+async function planWhereSuited(...planned: Parameters<typeof planMode>): Promise<PlannedMode | undefined> {
+  const outcome = await planMode(...planned);
+  return 'error' in outcome ? undefined : outcome;
+}
+
 interface Unsuited extends SkippedMode {
   readonly error: WhittleError;
 }
@@ -109,6 +132,7 @@ async function planMode(
   model: OnnxModel,
   output: PlannedOutput,
   options: CompressOptions,
+  calibrations?: Map<string, StaticCalibration>,
 ): Promise<PlannedMode | Unsuited> {
   const { targets, externalData } = options;
   try {
@@ -117,7 +141,7 @@ async function planMode(
     if (output.recipe.static === undefined)
       return { ...(await planCompression(model, output.recipe, planOptions)), output };
     const { planStaticMode } = await import('./compress/static/plan-static-mode.ts');
-    return { ...(await planStaticMode(model, output.recipe, planOptions, options)), output };
+    return { ...(await planStaticMode(model, output.recipe, planOptions, options, calibrations)), output };
   } catch (error) {
     if (!isWhittleError(error) || error.code !== 'E_NOTHING_TO_DO') throw error;
     const { found } = error.details;

@@ -5,6 +5,7 @@ import type { Dataset } from '../calibration/data/dataset.ts';
 import type { RunOptions } from '../core/progress.ts';
 import type { Plan } from '../planning/plan.ts';
 import type { Recipe } from '../planning/recipe.ts';
+import type { LossMeasure } from './max-loss/names.ts';
 import type { AlgorithmName } from './solve/names.ts';
 import type { LayerReport } from './solve/solve.ts';
 
@@ -29,6 +30,18 @@ export interface CalibrationData extends Omit<DatasetOptions, 'hints' | 'signal'
   readonly tokenizer?: string | undefined;
 }
 
+/** How much a result may lose for the task; layers stay as they were, the worst first, until it does not lose more. */
+export interface MaxLoss {
+  /** In the unit of the measure: points of accuracy, percent of perplexity or of output error, nats. */
+  readonly limit: number;
+  /** Default: accuracy where the data has labels, perplexity for a language model, else error. */
+  readonly measure?: LossMeasure | undefined;
+  /** What is judged on. Default: a part of `data` that is held out of the calibration. */
+  readonly data?: CalibrationData | Dataset | undefined;
+  /** Rows to judge on at most. Default 512 with labels, else 64. */
+  readonly samples?: number | undefined;
+}
+
 export interface CompressOptions extends RunOptions {
   /** Mode names (`q4`) or whole recipes; one output each. */
   readonly to: readonly (string | Recipe)[];
@@ -46,6 +59,8 @@ export interface CompressOptions extends RunOptions {
   readonly algorithm?: AlgorithmName | undefined;
   /** What the model is run on to learn what its layers see: prepared samples, or where they are. Needs onnxruntime-node. */
   readonly data?: CalibrationData | Dataset | undefined;
+  /** Keep the worst layers of each mode as they are until it loses no more than this (docs/evaluate.md). Needs data. */
+  readonly maxLoss?: MaxLoss | undefined;
   /** Worker threads; default: all cores. 1 runs in this thread. */
   readonly threads?: number | undefined;
   /** Replace existing outputs. */
@@ -77,6 +92,30 @@ export interface SolvedMode {
   readonly data?: string | undefined;
   readonly synthetic?: boolean | undefined;
   readonly layers: readonly LayerReport[];
+  readonly seconds: number;
+}
+
+/** What a mode loses, and what was kept for it. */
+export interface KeptWithinLoss {
+  readonly measure: LossMeasure;
+  readonly unit: string;
+  readonly limit: number;
+  /** Of the result that was written. */
+  readonly loss: number;
+  /** Share of labels that rank first, or perplexity: of the original and of the result. */
+  readonly original?: number | undefined;
+  readonly result?: number | undefined;
+  /** Layers that could be kept. */
+  readonly layers: number;
+  /** Those that stayed as they were, worst first, and the bytes that each costs. */
+  readonly kept: readonly { readonly layer: string; readonly bytes: number }[];
+  readonly keptBytes: number;
+  /** Every result that was made and judged, in that order. */
+  readonly tries: readonly { readonly kept: number; readonly loss: number }[];
+  /** What was judged on, for people. */
+  readonly data: string;
+  readonly synthetic: boolean;
+  readonly samples: number;
   readonly seconds: number;
 }
 
@@ -130,6 +169,8 @@ export interface ModeResult {
   readonly verification?: Verification | undefined;
   /** Present where an algorithm was asked for. */
   readonly solved?: SolvedMode | undefined;
+  /** Present where a largest loss was given. */
+  readonly loss?: KeptWithinLoss | undefined;
   readonly notes: readonly string[];
 }
 

@@ -8,7 +8,7 @@ import { isWhittleError } from '../errors.ts';
 import { type ExecutionReport, executeSets } from '../execution/execute.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
 import type { Planned } from '../planning/plan-onnx.ts';
-import type { CompressOptions, ModeResult, SolvedMode, WeightError } from './options.ts';
+import type { CompressOptions, KeptWithinLoss, ModeResult, SolvedMode, WeightError } from './options.ts';
 import type { PlannedOutput } from './outputs.ts';
 import { overallSqnr } from './overall-error.ts';
 import type { Prover } from './proof.ts';
@@ -24,6 +24,8 @@ export interface PlannedMode extends Planned {
         readonly notes: readonly string[];
       }
     | undefined;
+  /** What was kept so that it loses no more than was asked for. */
+  readonly loss?: KeptWithinLoss | undefined;
 }
 
 /** A model that is open, and the modes that suit it. */
@@ -111,7 +113,7 @@ function nameFile(error: unknown, jobs: readonly ModelJob[]): unknown {
 
 function describe(
   model: OnnxModel,
-  { plan, files, output, solution }: PlannedMode,
+  { plan, files, output, solution, loss }: PlannedMode,
   inputBytes: number,
   written: ExecutionReport['sets'][number] | undefined,
   prover: Prover | undefined,
@@ -129,6 +131,7 @@ function describe(
     weightSqnr: written && overallSqnr(weights),
     verification: prover?.proofs.get(output.recipe.name),
     solved: solution?.solved,
+    ...(loss && { loss }),
     notes: [...plan.notes, ...(solution?.notes ?? []), ...(prover?.notes ?? [])],
   };
 }

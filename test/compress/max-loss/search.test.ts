@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { withinLoss } from '../../src/compress/max-loss.ts';
+import { withinLoss } from '../../../src/compress/max-loss/search.ts';
 
 const layers = (harms: readonly number[]) => harms.map((_, i) => ({ weight: `w${i}`, keepBytes: i + 1 }));
 
@@ -10,7 +10,7 @@ function run(harms: readonly number[], maxLoss: number) {
   const alive = new Set<readonly string[]>();
   const made: (readonly string[])[] = [];
   const promise = withinLoss({
-    ranked: layers(harms),
+    rank: async () => layers(harms),
     maxLoss,
     make: async (kept) => {
       alive.add(kept);
@@ -46,19 +46,19 @@ test('the fewest layers that bring the loss within the bound are kept, and they 
 
 test('a loss that no kept layer brings down is E_VERIFICATION with what was tried', async () => {
   const promise = withinLoss({
-    ranked: layers([1, 1, 1]),
+    rank: async () => layers([1, 1, 1]),
     maxLoss: 0.5,
     make: async (kept) => kept.length,
     evaluate: async () => 1,
   });
   await expect(promise).rejects.toMatchObject({
     code: 'E_VERIFICATION',
-    details: { expected: 'a loss of at most 0.5', found: expect.stringContaining('1 with 3 kept') },
+    details: { expected: 'a loss of at most 0.5', found: expect.stringContaining('1 with 3 of 3 kept') },
   });
 });
 
 test('a bound that is none, a loss that is none and a stop are coded errors', async () => {
-  const common = { ranked: layers([1]), make: async () => 0, evaluate: async () => Number.NaN };
+  const common = { rank: async () => layers([1]), make: async () => 0, evaluate: async () => Number.NaN };
   await expect(withinLoss({ ...common, maxLoss: Number.NaN })).rejects.toMatchObject({ code: 'E_USAGE' });
   await expect(withinLoss({ ...common, maxLoss: 1 })).rejects.toMatchObject({ code: 'E_NONFINITE' });
   const stopped = withinLoss({ ...common, maxLoss: 1, signal: AbortSignal.abort() });
@@ -68,7 +68,7 @@ test('a bound that is none, a loss that is none and a stop are coded errors', as
 test('what was made before a failure is discarded', async () => {
   const discarded: number[] = [];
   const promise = withinLoss({
-    ranked: layers([3, 2, 1, 1]),
+    rank: async () => layers([3, 2, 1, 1]),
     maxLoss: 2,
     make: async (kept) => kept.length,
     evaluate: async (kept) => {
