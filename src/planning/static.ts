@@ -8,6 +8,7 @@
 
 import { WhittleError } from '../errors.ts';
 import type { TensorBytes } from '../formats/layout.ts';
+import { type FoldableGraph, foldBehindProducts } from '../formats/onnx/fold/batchnorm.ts';
 import { allGraphs, topologicalOrder } from '../formats/onnx/graph.ts';
 import { layoutModel } from '../formats/onnx/layout.ts';
 import type { GraphProto, ModelProto, NodeProto, TensorProto } from '../formats/onnx/messages.ts';
@@ -20,11 +21,11 @@ import {
   type Weight,
 } from '../formats/onnx/model.ts';
 import { opsetVersion } from '../formats/onnx/model-versions.ts';
+import { rawTensor } from '../formats/onnx/rewrite/build.ts';
 import { createContext } from '../formats/onnx/rewrite/context.ts';
 import { finishRewrite } from '../formats/onnx/rewrite/finish.ts';
 import { raiseOpset, raiseProblem } from '../formats/onnx/rewrite/opset-raise.ts';
 import { emitStatic } from '../formats/onnx/rewrite/static/emit.ts';
-import { foldIntoConvolutions } from '../formats/onnx/rewrite/static/fold.ts';
 import {
   type DerivedValue,
   foldAheadOfConvolutions,
@@ -39,6 +40,7 @@ import { type Selection, selectTensors } from '../formats/onnx/rewrite/static/se
 import { LIGHT, outsideConvolutions } from '../formats/onnx/rewrite/static/surroundings.ts';
 import { resolveUses } from '../formats/onnx/rewrite/uses.ts';
 import { inferElementTypes } from '../formats/onnx/types.ts';
+import { inferRanks } from '../formats/onnx/types-rank.ts';
 import type { ValueRange } from '../numerics/affine.ts';
 import type { Decision } from './decide.ts';
 import { describePlan } from './describe-plan.ts';
@@ -205,10 +207,8 @@ async function prepare(model: OnnxModel, recipe: Recipe): Promise<Prepared> {
   }
   for (const { graph: each } of allGraphs(proto)) each.node = topologicalOrder(each) ?? each.node;
   normalizeConstants(proto);
-  const read = async (tensor: TensorProto): Promise<Float32Array | undefined> =>
-    tensor.dataType === 1 ? (await valuesOf(model, tensor)).values : undefined;
-  const facts = { graph, read, uniqueName: uniqueName(proto) };
-  const behind = settings.fold ? await foldIntoConvolutions(facts) : undefined;
+  const facts = foldFacts(model, proto, graph);
+  const behind = settings.fold ? await foldBehindProducts(facts, ['Conv', 'ConvTranspose', 'Gemm']) : [];
   const ahead = settings.fold ? await foldAheadOfConvolutions(facts) : undefined;
   if (settings.fold) {
     const outside = outsideConvolutions(graph);
@@ -231,7 +231,7 @@ async function prepare(model: OnnxModel, recipe: Recipe): Promise<Prepared> {
   for (const node of graph.node) {
     const name = node.opType === 'Pad' ? (node.input[2] ?? '') : '';
     const tensor = constants.get(name);
-    const value = tensor === undefined ? undefined : (await read(tensor))?.[0];
+    const value = tensor?.dataType === 1 ? (await facts.read(tensor))[0] : undefined;
     if (value !== undefined) scalars.set(name, value);
   }
   const selection = selectTensors(graph, {
@@ -242,8 +242,35 @@ async function prepare(model: OnnxModel, recipe: Recipe): Promise<Prepared> {
     isWeight,
     scalarOf: (name) => scalars.get(name),
   });
-  const folded = (behind?.count ?? 0) + (ahead?.count ?? 0);
+  const folded = behind.reduce((sum, { operators }) => sum + operators.length, ahead?.count ?? 0);
   return { proto, graph, settings, selection, isWeight, folded, derived, raised, opset };
+}
+
+/** The graph as folds edit it; what they write is held in memory. */
+function foldFacts(model: OnnxModel, proto: ModelProto, graph: GraphProto): FoldableGraph {
+  const inputs = new Set(graph.input.map(({ name }) => name ?? ''));
+  const constants = new Map(graph.initializer.map((tensor) => [tensor.name ?? '', tensor]));
+  const allocate = uniqueName(proto);
+  const ranks = inferRanks(proto);
+  return {
+    graph,
+    uniqueName: allocate,
+    constant: (name) => (inputs.has(name) ? undefined : constants.get(name)),
+    read: async (tensor) => (await valuesOf(model, tensor)).values,
+    write: async (tensor, values) => {
+      tensor.rawData = { kind: 'inline', bytes: new Uint8Array(values.slice().buffer) };
+      tensor.floatData = undefined;
+      tensor.externalData = [];
+      tensor.dataLocation = undefined;
+    },
+    add: async (name, dims, values) => {
+      const tensor = rawTensor(allocate(name), 'f32', dims, new Uint8Array(values.slice().buffer));
+      graph.initializer.push(tensor);
+      constants.set(tensor.name ?? '', tensor);
+      return tensor;
+    },
+    rankOf: (name) => ranks.rankOf(graph, name),
+  };
 }
 
 /** Scales along an axis need opset 13, any Q and DQ 10. Gives what the user should know. */

@@ -8,11 +8,10 @@
  * scales theirs; each would be a pass over the activations with a rounding of its own. Every value must have one reader.
  */
 
-import { findAttribute } from '../../graph.ts';
+import { type FoldableGraph, readersOf } from '../../fold/batchnorm.ts';
+import { padsWithZeros } from '../../fold/padding.ts';
 import type { NodeProto, TensorProto } from '../../messages.ts';
-import { floatScalar, isDefaultDomain, makeNode, rawTensor, readInts } from '../build.ts';
-import type { FoldFacts } from './fold.ts';
-import { readersOf, replaceValues } from './fold.ts';
+import { floatScalar, isDefaultDomain, makeNode } from '../build.ts';
 
 /** A value that the original graph does not hold is a multiple of one that it holds. */
 export interface DerivedValue {
@@ -27,10 +26,8 @@ export interface FoldedAhead {
 }
 
 /** Edits `graph` in place. Nodes must be in topological order, constants initializers. */
-export async function foldAheadOfConvolutions(facts: FoldFacts): Promise<FoldedAhead> {
-  const { graph, read, uniqueName } = facts;
-  const tensors = new Map(graph.initializer.map((tensor) => [tensor.name ?? '', tensor]));
-  const inputs = new Set(graph.input.map(({ name }) => name ?? ''));
+export async function foldAheadOfConvolutions(facts: FoldableGraph): Promise<FoldedAhead> {
+  const { graph, read, write, add, uniqueName } = facts;
   const producers = new Map(graph.node.flatMap((node) => node.output.map((name) => [name, node] as const)));
   const outputs = new Set(graph.output.map(({ name }) => name ?? ''));
   const readers = readersOf(graph);
@@ -39,9 +36,8 @@ export async function foldAheadOfConvolutions(facts: FoldFacts): Promise<FoldedA
   const added = new Map<NodeProto, NodeProto>();
   const single = (name: string): boolean => (readers.get(name) ?? []).length === 1 && !outputs.has(name);
   const constant = async (name: string): Promise<{ tensor: TensorProto; data: Float32Array } | undefined> => {
-    const tensor = inputs.has(name) ? undefined : tensors.get(name);
-    const data = tensor && (await read(tensor));
-    return tensor && data && { tensor, data };
+    const tensor = facts.constant(name);
+    return tensor?.dataType === 1 ? { tensor, data: await read(tensor) } : undefined;
   };
   const scalar = async (name: string): Promise<number | undefined> => {
     const data = (await constant(name))?.data;
@@ -78,13 +74,11 @@ export async function foldAheadOfConvolutions(facts: FoldFacts): Promise<FoldedA
         for (let i = c * size; i < (c + 1) * size; i++) sum += weight.data[i]!;
         moved[c] = (bias?.data[c] ?? 0) + b * sum;
       }
-      const name = uniqueName(biasName === '' ? `${weightName}_bias` : `${biasName}_folded`);
-      const tensor = rawTensor(name, 'f32', [channels], new Uint8Array(moved.buffer));
-      graph.initializer.push(tensor);
-      tensors.set(name, tensor);
-      conv.input = [input, weightName, name];
+      const base = biasName === '' ? `${weightName}_bias` : `${biasName}_folded`;
+      const tensor = await add(base, [channels], moved);
+      conv.input = [input, weightName, tensor.name ?? ''];
     }
-    replaceValues(
+    await write(
       weight.tensor,
       weight.data.map((value) => value * k),
     );
@@ -112,17 +106,15 @@ export async function foldAheadOfConvolutions(facts: FoldFacts): Promise<FoldedA
  * `inside` says which nodes it is about.
  */
 export async function mergeScalarFactors(
-  { graph, read, uniqueName }: FoldFacts,
+  { graph, read, constant, uniqueName }: FoldableGraph,
   inside: (node: NodeProto) => boolean,
 ): Promise<number> {
-  const tensors = new Map(graph.initializer.map((tensor) => [tensor.name ?? '', tensor]));
-  const inputs = new Set(graph.input.map(({ name }) => name ?? ''));
   const outputs = new Set(graph.output.map(({ name }) => name ?? ''));
   const readers = readersOf(graph);
   const scalar = async (name: string): Promise<number | undefined> => {
-    const tensor = inputs.has(name) ? undefined : tensors.get(name);
-    const data = tensor && (await read(tensor));
-    return data?.length === 1 ? data[0] : undefined;
+    const tensor = constant(name);
+    if (tensor?.dataType !== 1 || tensor.dims.some((dim) => dim !== 1)) return undefined;
+    return (await read(tensor))[0];
   };
   const factors = new Map<string, { node: NodeProto; input: string; factor: number }>();
   const gone = new Set<NodeProto>();
@@ -162,11 +154,4 @@ async function scalarStep(
   if (value === undefined) return undefined;
   const input = right === undefined ? b : a;
   return node.opType === 'Mul' ? { input, factor: value, offset: 0 } : { input, factor: 1, offset: value };
-}
-
-function padsWithZeros(conv: NodeProto): boolean {
-  const raw = findAttribute(conv, 'auto_pad')?.s;
-  const auto = raw === undefined ? 'NOTSET' : new TextDecoder().decode(raw);
-  if (auto.startsWith('SAME')) return true;
-  return auto !== 'VALID' && (readInts(conv, 'pads') ?? []).some((pad) => pad !== 0);
 }
