@@ -30,7 +30,7 @@ const MAY_IMPORT: Record<string, { values: readonly string[]; types?: readonly s
   verify: { values: ['calibration', 'formats', 'runtime', 'numerics', 'kernels', 'io', 'core', 'errors'] },
   planning: { values: ['formats', 'numerics', 'core', 'errors'], types: ['io'] },
   hub: { values: ['formats', 'io', 'core', 'errors'] },
-  execution: { values: ['planning', 'formats', 'numerics', 'kernels', 'io', 'core', 'errors'] },
+  execution: { values: ['planning', 'algorithms', 'formats', 'numerics', 'kernels', 'io', 'core', 'errors'] },
   compress: {
     values: [
       'execution',

@@ -98,7 +98,8 @@ function runs(recipe: Recipe, target: Target): boolean {
   return recipe.rules.every(({ scheme }) => {
     if (scheme.as === 'matmul-nbits') {
       const bits = recipe.fp16 === undefined ? target.nbits.bits : target.nbits.f16Bits;
-      return bits.includes(scheme.bits) && target.nbits.blocks.includes(scheme.blockSize);
+      const zeros = scheme.zeroPoints !== 'real' || target.nbits.realZeroBits.includes(scheme.bits);
+      return zeros && bits.includes(scheme.bits) && target.nbits.blocks.includes(scheme.blockSize);
     }
     return scheme.as !== 'gather-block' || target.gatherBlock.bits.includes(scheme.bits);
   });

@@ -54,7 +54,7 @@ export function schemeText(scheme: Scheme): string {
     case 'keep':
       return 'kept';
     case 'matmul-nbits':
-      return `${scheme.bits}-bit blocks of ${scheme.blockSize}${scheme.symmetric ? '' : ', zero points'}`;
+      return `${scheme.bits}-bit blocks of ${scheme.blockSize}${scheme.symmetric ? '' : scheme.zeroPoints === 'real' ? ', real zero points' : ', zero points'}`;
     case 'bnb4':
       return `${scheme.codebook} blocks of ${scheme.blockSize}`;
     case 'dynamic-int8':

@@ -14,6 +14,7 @@ export interface RecipeFlags {
   readonly symmetric?: boolean | undefined;
   readonly asymmetric?: boolean | undefined;
   readonly accuracyLevel?: number | undefined;
+  readonly zeroPoints?: 'integer' | 'real' | undefined;
   readonly opTypes?: readonly string[] | undefined;
   readonly include?: readonly string[] | undefined;
   readonly exclude?: readonly string[] | undefined;
@@ -55,6 +56,7 @@ function overridesOf(flags: RecipeFlags): RecipeOverrides | undefined {
     blockSize: flags.blockSize,
     symmetric: flags.symmetric ? true : flags.asymmetric ? false : undefined,
     accuracyLevel: flags.accuracyLevel,
+    zeroPoints: flags.zeroPoints,
     opTypes: flags.opTypes,
     include: flags.include,
     exclude: flags.exclude,

@@ -12,8 +12,8 @@ import type { Part, PartRole, ScaleDType } from './operation.ts';
 export type ValueDType = 'f32' | 'f16';
 
 /**
- * MatMulNBits (docs/onnx.md 3.1): packed [N, kb, B·bits/8], scales [N, kb], zeroPoints packed [N, ⌈kb·bits/8⌉] or absent
- * (2^(bits−1)). Writes W[K, N] row-major, or [N, K] with `transposed`.
+ * MatMulNBits (docs/onnx.md 3.1): packed [N, kb, B·bits/8], scales [N, kb], zeroPoints packed [N, ⌈kb·bits/8⌉], 'real' in the
+ * type of the scales [N, kb], or absent (2^(bits−1)). Writes W[K, N] row-major, or [N, K] with `transposed`.
  */
 export interface DequantizeMatMulNBits {
   readonly kind: 'matmul-nbits';
@@ -23,7 +23,7 @@ export interface DequantizeMatMulNBits {
   readonly bits: 2 | 4 | 8;
   readonly blockSize: number;
   readonly scaleType: ScaleDType;
-  readonly zeroPoints: boolean;
+  readonly zeroPoints: boolean | 'real';
   readonly to: ValueDType;
 }
 

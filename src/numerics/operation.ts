@@ -13,6 +13,9 @@ import { elementCount, type Shape } from '../core/shape.ts';
 
 export type ScaleDType = 'f32' | 'f16';
 
+/** Zero points that are codes, or any numbers in the type of the scales. */
+export type ZeroPoints = 'integer' | 'real';
+
 /** Bytes as they are. Part: data. */
 export interface CopyOperation {
   readonly kind: 'copy';
@@ -49,7 +52,7 @@ export interface ScaledConvertOperation {
 
 /**
  * com.microsoft MatMulNBits (docs/onnx.md 3.1). Parts: packed uint8 [N, kb, B·bits/8], scales [N, kb],
- * zeroPoints uint8 [N, ⌈kb·bits/8⌉] unless symmetric.
+ * zeroPoints uint8 [N, ⌈kb·bits/8⌉] unless symmetric; real ones (2 and 4 bits, never symmetric) of the scales' type, [N, kb].
  */
 export interface MatMulNBitsOperation {
   readonly kind: 'matmul-nbits';
@@ -60,6 +63,8 @@ export interface MatMulNBitsOperation {
   readonly bits: 2 | 4 | 8;
   readonly blockSize: number;
   readonly symmetric: boolean;
+  /** Default: integers among the codes. */
+  readonly zeroPoints?: ZeroPoints | undefined;
   readonly scaleType: ScaleDType;
 }
 
@@ -193,9 +198,9 @@ export function operationParts(operation: Operation): Part[] {
         part('packed', 'uint8', [columns, blocks, (blockSize * bits) / 8]),
         part('scales', scaleType, [columns, blocks]),
       ];
-      if (!operation.symmetric) {
+      if (operation.zeroPoints === 'real') parts.push(part('zeroPoints', scaleType, [columns, blocks]));
+      else if (!operation.symmetric)
         parts.push(part('zeroPoints', 'uint8', [columns, Math.ceil((blocks * bits) / 8)]));
-      }
       return parts;
     }
     case 'bnb4': {

@@ -16,6 +16,7 @@ import type {
   PartRole,
   QdqBlockOperation,
   ScaleDType,
+  ZeroPoints,
 } from './operation.ts';
 
 export interface CodedMatrix {
@@ -25,7 +26,7 @@ export interface CodedMatrix {
   readonly codes: Uint8Array;
   /** [outputs, ⌈inputs / groupSize⌉]. */
   readonly scales: Float32Array;
-  /** Integers, [outputs, ⌈inputs / groupSize⌉]. */
+  /** [outputs, ⌈inputs / groupSize⌉]; integers, unless the grid's are real. */
   readonly zeroPoints: Float32Array;
 }
 
@@ -35,6 +36,8 @@ export interface StoredGrid {
   readonly groupSize: number;
   /** Zero point fixed at 2^(bits−1). */
   readonly symmetric: boolean;
+  /** Default: integers among the codes. */
+  readonly zeroPoints?: ZeroPoints | undefined;
   readonly scaleType: ScaleDType;
   readonly outputs: number;
   readonly inputs: number;
@@ -53,8 +56,16 @@ export function storedGrid(operation: Operation, turned: boolean): StoredGrid | 
   switch (operation.kind) {
     case 'matmul-nbits': {
       if (operation.transposed === turned) return undefined;
-      const { bits, blockSize, symmetric, scaleType, rows, columns } = operation;
-      return { bits, groupSize: blockSize, symmetric, scaleType, outputs: columns, inputs: rows };
+      const { bits, blockSize, symmetric, zeroPoints, scaleType, rows, columns } = operation;
+      return {
+        bits,
+        groupSize: blockSize,
+        symmetric,
+        ...(zeroPoints === 'real' && { zeroPoints }),
+        scaleType,
+        outputs: columns,
+        inputs: rows,
+      };
     }
     case 'qdq-block': {
       const { type, blockSize, scaleType, rows, columns, transposed, stored } = operation;
@@ -112,8 +123,9 @@ function packMatMulNBits(operation: MatMulNBitsOperation, matrix: CodedMatrix): 
   const padded = new Uint8Array(outputs * blocks * blockSize);
   for (let output = 0; output < outputs; output++) {
     const start = output * blocks * blockSize;
+    const last = zeroPoints[(output + 1) * blocks - 1]!;
     padded.fill(
-      zeroPoints[(output + 1) * blocks - 1]!,
+      Math.min(2 ** bits - 1, Math.max(0, Math.round(last))),
       start + (blocks - 1) * blockSize,
       start + blocks * blockSize,
     );
@@ -123,6 +135,7 @@ function packMatMulNBits(operation: MatMulNBitsOperation, matrix: CodedMatrix): 
     ['packed', packBits(padded, bits)],
     ['scales', scaleBytes(scales, scaleType)],
   ]);
+  if (operation.zeroPoints === 'real') return parts.set('zeroPoints', scaleBytes(zeroPoints, scaleType));
   if (symmetric) return parts;
   const rowBytes = Math.ceil((blocks * bits) / 8);
   const slots = (rowBytes * 8) / bits;

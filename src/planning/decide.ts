@@ -222,9 +222,10 @@ function decideMixed(
   const product = each.map(({ scheme }) => scheme).find((scheme) => scheme.as === 'matmul-nbits');
   const onlyBoth = each.every(({ scheme }) => scheme === gather || scheme === product);
   if (gather?.as === 'gather-block' && product?.as === 'matmul-nbits' && onlyBoth) {
-    const problem = tiedProblem(weight, uses, gather, abilities);
+    const { zeroPoints } = product;
+    const problem = tiedProblem(weight, uses, { ...gather, zeroPoints }, abilities);
     const { bits, blockSize, symmetric } = gather;
-    const scheme: ActiveScheme = { ...product, bits, blockSize, symmetric };
+    const scheme: ActiveScheme = zeroPoints === 'real' ? product : { ...product, bits, blockSize, symmetric };
     if (problem === undefined) {
       return {
         weight,

@@ -292,11 +292,18 @@ function addNotes(
   abilities: Abilities,
 ): void {
   const approximate = decisions.some(
-    ({ scheme }) => scheme.as === 'matmul-nbits' && scheme.accuracyLevel === 4,
+    ({ scheme }) =>
+      scheme.as === 'matmul-nbits' && scheme.accuracyLevel === 4 && scheme.zeroPoints !== 'real',
   );
   if (approximate && abilities.nbits.accuracyLevel) {
     context.notes.add(
       'accuracy_level 4: on node the activations of MatMulNBits are rounded to int8 (about 0.5 % relative error, many times faster); web computes exactly.',
+    );
+  }
+  const real = decisions.some(({ scheme }) => scheme.as === 'matmul-nbits' && scheme.zeroPoints === 'real');
+  if (real && targets.some(({ name }) => name !== 'onnxruntime-web')) {
+    context.notes.add(
+      'Real zero points: node dequantizes the whole weight for every product (exact, but several times slower for single rows, and accuracy_level 4 has no effect); web is as fast as without.',
     );
   }
   const blocked = decisions.some(

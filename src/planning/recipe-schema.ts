@@ -36,13 +36,25 @@ const matchSchema = z.strictObject({
 
 const schemes = {
   keep: z.strictObject({ as: z.literal('keep') }),
-  'matmul-nbits': z.strictObject({
-    as: z.literal('matmul-nbits'),
-    bits: z.literal([2, 4, 8]),
-    blockSize: block.default(32),
-    symmetric: z.boolean().default(true),
-    accuracyLevel: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3), z.literal(4)]).default(0),
-  }),
+  'matmul-nbits': z
+    .strictObject({
+      as: z.literal('matmul-nbits'),
+      bits: z.literal([2, 4, 8]),
+      blockSize: block.default(32),
+      symmetric: z.boolean().default(true),
+      accuracyLevel: z
+        .union([z.literal(0), z.literal(1), z.literal(2), z.literal(3), z.literal(4)])
+        .default(0),
+      zeroPoints: z.enum(['integer', 'real']).optional(),
+    })
+    .refine((s) => s.zeroPoints !== 'real' || !s.symmetric, {
+      message: 'real zero points need symmetric: false',
+      path: ['zeroPoints'],
+    })
+    .refine((s) => s.zeroPoints !== 'real' || s.bits !== 8, {
+      message: 'real zero points are for 2 and 4 bits: onnxruntime refuses them at 8',
+      path: ['zeroPoints'],
+    }),
   bnb4: z.strictObject({
     as: z.literal('bnb4'),
     codebook: z.enum(['nf4', 'fp4']).default('nf4'),
@@ -147,7 +159,18 @@ const KEYS = [
   ...Object.keys(recipeSchema.shape),
   ...Object.keys(matchSchema.shape),
   ...Object.keys(staticSchema.shape),
-  ...['match', 'scheme', 'as', 'bits', 'blockSize', 'symmetric', 'accuracyLevel', 'codebook', 'weightType'],
+  ...[
+    'match',
+    'scheme',
+    'as',
+    'bits',
+    'blockSize',
+    'symmetric',
+    'accuracyLevel',
+    'zeroPoints',
+    'codebook',
+    'weightType',
+  ],
   ...['perChannel', 'reduceRange', 'type', 'granularity', 'scale', 'keepIoTypes', 'blockedOps'],
 ];
 
@@ -263,8 +286,9 @@ function staticSettings(
 
 /** The static settings with what the command line asked for on top. */
 function overrideStatic(recipe: Recipe, settings: StaticRecipe, overrides: RecipeOverrides): Recipe {
-  const { bits, blockSize, accuracyLevel, embeddings, symmetric, opTypes, include, exclude } = overrides;
-  for (const [key, value] of Object.entries({ bits, blockSize, accuracyLevel, embeddings })) {
+  const { bits, blockSize, accuracyLevel, zeroPoints, embeddings, symmetric } = overrides;
+  const { opTypes, include, exclude } = overrides;
+  for (const [key, value] of Object.entries({ bits, blockSize, accuracyLevel, zeroPoints, embeddings })) {
     if (value === undefined) continue;
     throw new WhittleError('E_USAGE', `mode ${recipe.name} has no ${key} to set`, {
       hint: 'A recipe with static settings chooses types and granularity (docs/static-int8.md).',
@@ -290,6 +314,8 @@ export interface RecipeOverrides {
   readonly blockSize?: number | undefined;
   readonly symmetric?: boolean | undefined;
   readonly accuracyLevel?: number | undefined;
+  /** Of every matmul-nbits rule; `real` makes it asymmetric. */
+  readonly zeroPoints?: 'integer' | 'real' | undefined;
   /** Only weights of these operators. */
   readonly opTypes?: readonly string[] | undefined;
   /** Only tensors (or nodes) with these names. */
@@ -301,7 +327,8 @@ export interface RecipeOverrides {
 
 /** The recipe with what the command line asked for on top. E_USAGE where no scheme can meet a demand. */
 export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Recipe {
-  const { bits, blockSize, symmetric, accuracyLevel, opTypes, include, exclude, embeddings } = overrides;
+  const { bits, blockSize, accuracyLevel, zeroPoints, opTypes, include, exclude, embeddings } = overrides;
+  const { symmetric } = overrides;
   if (recipe.static !== undefined) return overrideStatic(recipe, recipe.static, overrides);
   const touched = new Set<string>();
   const dynamic = recipe.rules.some(({ scheme }) => scheme.as === 'dynamic-int8');
@@ -335,14 +362,24 @@ export function applyOverrides(recipe: Recipe, overrides: RecipeOverrides): Reci
       touched.add('symmetric');
     }
     if (accuracyLevel !== undefined && 'accuracyLevel' in changed) set('accuracyLevel', accuracyLevel);
+    if (zeroPoints !== undefined && 'accuracyLevel' in changed) {
+      set('zeroPoints', zeroPoints);
+      if (zeroPoints === 'real' && symmetric === undefined) set('symmetric', false);
+    }
     const result = schemeSchema.safeParse(changed);
     if (!result.success) throw recipeError(result.error.issues[0], changed, `mode ${recipe.name}`, 'E_USAGE');
     return { match: rule.match, scheme: result.data };
   });
-  for (const [key, value] of Object.entries({ bits, blockSize, symmetric, accuracyLevel })) {
+  for (const [key, value] of Object.entries({ bits, blockSize, symmetric, accuracyLevel, zeroPoints })) {
     if (value !== undefined && !touched.has(key)) {
+      const qdq =
+        key === 'bits' || key === 'blockSize' || key === 'symmetric' ? ', q2 and int4-qdq' : ' and q2';
+      const reason =
+        key === 'zeroPoints' && recipe.rules.some(({ scheme }) => scheme.as === 'qdq')
+          ? ' DequantizeLinear takes zero points of the type of its codes.'
+          : '';
       throw new WhittleError('E_USAGE', `mode ${recipe.name} has no ${key} to set`, {
-        hint: `${key} belongs to the modes q4, q2 and int4-qdq, or to a recipe with such rules.`,
+        hint: `${key} belongs to the modes q4${qdq}, or to a recipe with such rules.${reason}`,
       });
     }
   }

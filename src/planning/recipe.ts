@@ -17,6 +17,8 @@ export type Scheme =
       readonly symmetric: boolean;
       /** 0 = computed in the activation's type; 4 = activations rounded to int8 (approximate, fast on CPU). */
       readonly accuracyLevel: 0 | 1 | 2 | 3 | 4;
+      /** `real`: numbers of the scales' type (2 and 4 bits, not symmetric); closer to the original, larger, slower on node. Default integer. */
+      readonly zeroPoints?: 'integer' | 'real' | undefined;
     }
   | { readonly as: 'bnb4'; readonly codebook: 'nf4' | 'fp4'; readonly blockSize: 16 | 32 | 64 | 128 | 256 }
   | {

@@ -18,6 +18,8 @@ export interface Target {
     readonly blocks: readonly number[];
     /** Widths that also run with f16 activations and scales. */
     readonly f16Bits: readonly number[];
+    /** Widths whose zero points may be real numbers. */
+    readonly realZeroBits: readonly number[];
     /** accuracy_level is obeyed (else ignored, exact). */
     readonly accuracyLevel: boolean;
   };
@@ -37,13 +39,19 @@ const TARGETS = {
   'onnxruntime-node': {
     description: 'onnxruntime-node ≥ 1.30, CPU',
     ...current,
-    nbits: { bits: [2, 4, 8], blocks: BLOCKS, f16Bits: [2, 4, 8], accuracyLevel: true },
+    nbits: { bits: [2, 4, 8], blocks: BLOCKS, f16Bits: [2, 4, 8], realZeroBits: [2, 4], accuracyLevel: true },
     gatherBlock: { bits: [4, 8], oddZeroPoints: true },
   },
   'onnxruntime-web': {
     description: 'onnxruntime-web ≥ 1.30, wasm',
     ...current,
-    nbits: { bits: [2, 4, 8], blocks: BLOCKS, f16Bits: [2, 4, 8], accuracyLevel: false },
+    nbits: {
+      bits: [2, 4, 8],
+      blocks: BLOCKS,
+      f16Bits: [2, 4, 8],
+      realZeroBits: [2, 4],
+      accuracyLevel: false,
+    },
     gatherBlock: { bits: [4, 8], oddZeroPoints: true },
   },
   'transformers.js': {
@@ -51,7 +59,7 @@ const TARGETS = {
     maxIr: 13,
     // 1.24 warns above opset 25; nothing that is written needs more than 21.
     maxOpset: 25,
-    nbits: { bits: [2, 4, 8], blocks: BLOCKS, f16Bits: [4, 8], accuracyLevel: true },
+    nbits: { bits: [2, 4, 8], blocks: BLOCKS, f16Bits: [4, 8], realZeroBits: [4], accuracyLevel: true },
     gatherBlock: { bits: [4, 8], oddZeroPoints: false },
   },
 } as const satisfies Record<string, Omit<Target, 'name'>>;
@@ -93,6 +101,7 @@ export function commonAbilities(targets: readonly Target[]): Abilities {
       bits: all((target) => target.nbits.bits),
       blocks: all((target) => target.nbits.blocks),
       f16Bits: all((target) => target.nbits.f16Bits),
+      realZeroBits: all((target) => target.nbits.realZeroBits),
       accuracyLevel: targets.some((target) => target.nbits.accuracyLevel),
     },
     gatherBlock: {

@@ -56,6 +56,18 @@ const operations: fc.Arbitrary<Operation> = fc.oneof(
     scaleType: scaleTypes,
   }),
   fc.record({
+    kind: fc.constant('matmul-nbits' as const),
+    from: weightTypes,
+    rows: size,
+    columns: size,
+    transposed: fc.boolean(),
+    bits: fc.constantFrom(2 as const, 4 as const),
+    blockSize,
+    symmetric: fc.constant(false),
+    zeroPoints: fc.constant('real' as const),
+    scaleType: scaleTypes,
+  }),
+  fc.record({
     kind: fc.constant('bnb4' as const),
     from: weightTypes,
     rows: size,

@@ -207,6 +207,21 @@ describe('overrides of the command line', () => {
     });
   });
 
+  test('real zero points make MatMulNBits asymmetric; forms without them refuse', () => {
+    const recipe = applyOverrides(presetRecipe('q4'), { zeroPoints: 'real' });
+    expect(recipe.rules[0]?.scheme).toMatchObject({ bits: 4, symmetric: false, zeroPoints: 'real' });
+    const refused = [
+      [presetRecipe('q4'), { zeroPoints: 'real', symmetric: true }, 'symmetric: false'],
+      [presetRecipe('q4'), { zeroPoints: 'real', bits: 8 }, '2 and 4 bits'],
+      [presetRecipe('int4-qdq'), { zeroPoints: 'real' }, 'no zeroPoints'],
+    ] as const;
+    for (const [from, overrides, message] of refused) {
+      const error = failure(() => applyOverrides(from, overrides));
+      expect(error.code).toBe('E_USAGE');
+      expect(error.message).toContain(message);
+    }
+  });
+
   test('asymmetric int4-qdq is uint4', () => {
     const recipe = applyOverrides(presetRecipe('int4-qdq'), { symmetric: false });
     expect(recipe.rules[0]?.scheme).toMatchObject({ type: 'uint4' });

@@ -92,12 +92,12 @@ test.each(['q4', 'q8', 'bnb4', 'fp8', 'int4-qdq'])(
   },
 );
 
-const nbits = (bits: 2 | 4 | 8, symmetric: boolean): Recipe => ({
+const nbits = (bits: 2 | 4 | 8, symmetric: boolean, zeroPoints?: 'real'): Recipe => ({
   name: `nbits${bits}`,
   rules: [
     {
       match: { opType: ['MatMul'] },
-      scheme: { as: 'matmul-nbits', bits, blockSize: 16, symmetric, accuracyLevel: 0 },
+      scheme: { as: 'matmul-nbits', bits, blockSize: 16, symmetric, accuracyLevel: 0, zeroPoints },
     },
   ],
 });
@@ -106,6 +106,8 @@ test.each([
   ['2 bits', nbits(2, false)],
   ['4 bits', nbits(4, true)],
   ['4 bits with zero points', nbits(4, false)],
+  ['2 bits with real zero points', nbits(2, false, 'real')],
+  ['4 bits with real zero points', nbits(4, false, 'real')],
   ['8 bits', nbits(8, true)],
   ['bnb4', 'bnb4'],
   ['fp8', 'fp8'],

@@ -39,6 +39,12 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       'MatMulNBits: 0 exact, 4 activations rounded to int8 (fast)',
       integerOption(0, 4),
     )
+    .addOption(
+      new Option(
+        '--zero-points <kind>',
+        'MatMulNBits: real ones of 2 and 4 bits are closer to the original; 2 or 4 bytes a block more, slow for single rows on node',
+      ).choices(['integer', 'real']),
+    )
     .option('--op-types <names>', 'only weights of these operators', listOption)
     .option('--include <glob>', 'only weights with such names; may be repeated', repeatOption)
     .option('--exclude <glob>', 'not weights with such names; may be repeated', repeatOption)

@@ -120,9 +120,9 @@ const ALL: readonly Method[] = [
   weighted('clip-weighted', ['squares'], (weight, grid, statistics, kernels) =>
     clipSearch(weight, grid, { statistics }, kernels),
   ),
-  plain('fit', (weight, grid, kernels) => fitGrid(weight, grid, {}, kernels)),
+  plain('fit', (weight, grid, kernels) => fitGrid(weight, grid, { zeros: grid.zeroPoints }, kernels)),
   weighted('fit-weighted', ['squares'], (weight, grid, statistics, kernels) =>
-    fitGrid(weight, grid, { statistics }, kernels),
+    fitGrid(weight, grid, { statistics, zeros: grid.zeroPoints }, kernels),
   ),
   plain('hqq', (weight, grid, kernels) => halfQuadratic(weight, grid, kernels)),
   awqScales,

@@ -7,6 +7,7 @@ import type { Dataset } from '../../calibration/data/dataset.ts';
 import { nearest } from '../../core/nearest.ts';
 import { WhittleError } from '../../errors.ts';
 import type { OnnxModel } from '../../formats/onnx/model.ts';
+import type { Operation } from '../../numerics/operation.ts';
 import { openModelData } from '../calibration-data.ts';
 import type { CompressOptions } from '../options.ts';
 import type { PlannedMode, PlannedModel } from '../run-modes.ts';
@@ -29,8 +30,7 @@ export async function solveModes(
   for (const { model, modes } of models) {
     const dataset = options.data && (await openModelData(model, options.data, options));
     const algorithm = chosenAlgorithm(options.algorithm, dataset);
-    // Round to nearest is what the encoders do by themselves, with onnxruntime's own ranges.
-    const method = algorithm === 'rtn' ? undefined : METHODS.get(algorithm);
+    const method = METHODS.get(algorithm);
     if (method === undefined) solved.push({ model, modes });
     else solved.push({ model, modes: await solveEach(model, modes, method, dataset, options, spool) });
   }
@@ -47,8 +47,10 @@ async function solveEach(
 ): Promise<PlannedMode[]> {
   const results: PlannedMode[] = [];
   for (const mode of modes) {
-    // Scales of a static mode and codes of its weights were made together, from the same data.
-    if (mode.output.recipe.static !== undefined) {
+    // Scales of a static mode and codes of its weights were made together, from the same data. Round to nearest is what the
+    // encoders do by themselves, with onnxruntime's own ranges; real zero points they fit.
+    const encoded = method.name === 'rtn' && !mode.tasks.some(({ operation }) => hasRealZeros(operation));
+    if (mode.output.recipe.static !== undefined || encoded) {
       results.push(mode);
       continue;
     }
@@ -78,6 +80,10 @@ async function solveEach(
     });
   }
   return results;
+}
+
+function hasRealZeros(operation: Operation): boolean {
+  return operation.kind === 'matmul-nbits' && operation.zeroPoints === 'real';
 }
 
 function unusedData({ name, needs }: Method, dataset: Dataset | undefined): string[] {

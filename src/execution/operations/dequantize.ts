@@ -126,26 +126,36 @@ async function runMatMulNBits(
     const scales = await readScales(context, 'scales', scaleType, column * blocks, width * blocks);
     const used = codes.subarray(0, width * slots);
     kernels.unpackBits(bytes, bits, 'lowFirst', used);
-    const points = zeroPoints
-      ? await readRows(context, 'zeroPoints', column, width, blocks, zeroStride, bits)
-      : undefined;
     const out = padded.subarray(0, used.length);
-    kernels.dequantizeRowBlocks(
-      used,
-      false,
-      bits,
-      width,
-      slots,
-      blockSize,
-      scales,
-      points,
-      1 << (bits - 1),
-      out,
-    );
+    if (zeroPoints === 'real') {
+      const zeros = await readScales(context, 'zeroPoints', scaleType, column * blocks, width * blocks);
+      restoreReal(used, scales, zeros, blockSize, out);
+    } else {
+      const points = zeroPoints
+        ? await readRows(context, 'zeroPoints', column, width, blocks, zeroStride, bits)
+        : undefined;
+      const middle = 1 << (bits - 1);
+      kernels.dequantizeRowBlocks(used, false, bits, width, slots, blockSize, scales, points, middle, out);
+    }
     for (let c = 0; c < width; c++) values.set(out.subarray(c * slots, c * slots + rows), c * rows);
     await writeColumns(context, operation, column, values.subarray(0, width * rows), turned);
   }
   return { count: rows * (window.end - window.start), nonFinite: 0 };
+}
+
+/** f32((code − zero) · scale) of whole blocks, with zeros that are no codes. */
+export function restoreReal(
+  codes: Uint8Array,
+  scales: Float32Array,
+  zeros: Float32Array,
+  blockSize: number,
+  values: Float32Array,
+): void {
+  for (let block = 0, at = 0; block < scales.length; block++) {
+    const scale = scales[block]!;
+    const zero = zeros[block]!;
+    for (const end = at + blockSize; at < end; at++) values[at] = Math.fround(codes[at]! - zero) * scale;
+  }
 }
 
 /** Codes of `rows` rows that are each packed into `rowBytes`, one per byte without the unused slots. */

@@ -1,13 +1,14 @@
 /** The door to the operations: how one may be cut, and running a window of it. */
 
-import type { Operation } from '../../numerics/operation.ts';
+import type { MatMulNBitsOperation, Operation } from '../../numerics/operation.ts';
 import { affineRunner } from './affine.ts';
 import { bnb4Runner } from './bnb4.ts';
-import type { Cut, OperationContext, Window, WindowResult } from './context.ts';
+import type { Cut, OperationContext, OperationRunner, Window, WindowResult } from './context.ts';
 import { convertRunner, copyRunner } from './copy.ts';
 import { gatherBlockRunner } from './gather-block.ts';
 import { ggmlRunner } from './ggml.ts';
 import { matMulNBitsRunner } from './matmul-nbits.ts';
+import { realZerosRunner } from './matmul-nbits-real.ts';
 import { qdqBlockRunner } from './qdq-block.ts';
 import { scaledConvertRunner } from './scaled-convert.ts';
 
@@ -20,7 +21,7 @@ export function cutOf(operation: Operation): Cut {
     case 'scaled-convert':
       return scaledConvertRunner.cut(operation);
     case 'matmul-nbits':
-      return matMulNBitsRunner.cut(operation);
+      return nbitsRunner(operation).cut(operation);
     case 'bnb4':
       return bnb4Runner.cut(operation);
     case 'affine':
@@ -53,7 +54,7 @@ export function runOperation(
     case 'scaled-convert':
       return scaledConvertRunner.run(operation, window, context);
     case 'matmul-nbits':
-      return matMulNBitsRunner.run(operation, window, context);
+      return nbitsRunner(operation).run(operation, window, context);
     case 'bnb4':
       return bnb4Runner.run(operation, window, context);
     case 'affine':
@@ -67,4 +68,8 @@ export function runOperation(
     default:
       return operation satisfies never;
   }
+}
+
+function nbitsRunner({ zeroPoints }: MatMulNBitsOperation): OperationRunner<MatMulNBitsOperation> {
+  return zeroPoints === 'real' ? realZerosRunner : matMulNBitsRunner;
 }

@@ -2,12 +2,12 @@
 
 import { describe, expect, it } from 'vitest';
 import type { QuantizedMatrix, WeightMatrix } from '../../../src/algorithms/matrix.ts';
+import { withIntegerZeros, withStoredZeros } from '../../../src/algorithms/stored-zeros.ts';
 import { findLayers, fromMatrix, type Layer, toMatrix } from '../../../src/compress/solve/layers.ts';
 import { METHODS, roundToNearest } from '../../../src/compress/solve/methods.ts';
 import { chosenAlgorithm } from '../../../src/compress/solve/modes.ts';
 import { relativeError, type SolveOptions, solveLayers } from '../../../src/compress/solve/solve.ts';
 import { createSpool } from '../../../src/compress/solve/spool.ts';
-import { withIntegerZeros } from '../../../src/compress/solve/storable.ts';
 import { substituteWeights } from '../../../src/compress/solve/substitute.ts';
 import type { ModelProto } from '../../../src/formats/onnx/messages.ts';
 import { referenceKernels } from '../../../src/kernels/index.ts';
@@ -180,6 +180,25 @@ describe('what goes with it', () => {
       codes: Uint8Array.of(1, 2, 3),
       zeroPoints: Float32Array.of(1),
     });
+  });
+
+  it('f16 zeros far from the codes give way to the grid of the range; near ones are rounded, codes stay', () => {
+    const weight = { values: Float32Array.of(10, 10.1, 10.2, -0.4, 0.9, 2.1), outputs: 2, inputs: 3 };
+    const quantized: QuantizedMatrix = {
+      outputs: 2,
+      inputs: 3,
+      bits: 2,
+      groupSize: 3,
+      symmetric: false,
+      codes: Uint8Array.of(0, 2, 3, 0, 1, 3),
+      scales: Float32Array.of(1 / 16, 1),
+      zeroPoints: Float32Array.of(-160, 0.6),
+    };
+    const stored = withStoredZeros(weight, quantized, { zeroPoints: 'real', scaleType: 'f16' });
+    expect([...stored.scales]).toEqual([3.400390625, 1]);
+    expect([...stored.zeroPoints]).toEqual([0, 0.60009765625]);
+    expect([...stored.codes]).toEqual([3, 3, 3, 0, 1, 3]);
+    expect(withStoredZeros(weight, quantized, { zeroPoints: 'real' })).toBe(quantized);
   });
 
   it('substitutes take the place of a weight in a copy; the model keeps its own', () => {

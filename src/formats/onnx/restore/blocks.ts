@@ -34,7 +34,8 @@ export function matchMatMulNBits(lookup: Lookup, graph: GraphProto, node: NodePr
   if ((node.input[4] ?? '') !== '') return refusal(node, 'its rows are reordered (g_idx)');
   if (data.dtype !== 'uint8') return refusal(node, `its weight is packed as ${data.dtype}`);
   if (!isScale(scales)) return refusal(node, `its scales are ${scales.dtype}`);
-  if (zeroPoints !== undefined && zeroPoints.dtype !== 'uint8') {
+  const real = zeroPoints !== undefined && zeroPoints.dtype === scales.dtype;
+  if (zeroPoints !== undefined && zeroPoints.dtype !== 'uint8' && !real) {
     return refusal(node, `its zero points are ${zeroPoints.dtype}`);
   }
   const rows = readInt(node, 'K', 0);
@@ -49,7 +50,8 @@ export function matchMatMulNBits(lookup: Lookup, graph: GraphProto, node: NodePr
     blocks * columns > 0 &&
     data.count === (columns * blocks * blockSize * bits) / 8 &&
     scales.count === columns * blocks &&
-    (zeroPoints === undefined || zeroPoints.count === columns * Math.ceil((blocks * bits) / 8));
+    (zeroPoints === undefined ||
+      zeroPoints.count === columns * (real ? blocks : Math.ceil((blocks * bits) / 8)));
   if (!fits) return refusal(node, ODD_SHAPE);
   const weight = storedWeight({
     node,
@@ -64,7 +66,7 @@ export function matchMatMulNBits(lookup: Lookup, graph: GraphProto, node: NodePr
       bits,
       blockSize,
       scaleType: scales.dtype,
-      zeroPoints: zeroPoints !== undefined,
+      zeroPoints: real ? 'real' : zeroPoints !== undefined,
       to: 'f32',
     },
   });

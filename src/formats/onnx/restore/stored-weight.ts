@@ -134,7 +134,7 @@ export function describeForm(operation: DequantizeOperation): string {
   switch (operation.kind) {
     case 'matmul-nbits':
     case 'gather-block':
-      return `${operation.bits}-bit blocks of ${operation.blockSize}`;
+      return `${operation.bits}-bit blocks of ${operation.blockSize}${operation.zeroPoints === 'real' ? ', real zero points' : ''}`;
     case 'bnb4':
       return `${operation.codebook} blocks of ${operation.blockSize}`;
     case 'cast':

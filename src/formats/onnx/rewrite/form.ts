@@ -28,6 +28,8 @@ export interface NBitsSettings {
   readonly blockSize: number;
   readonly symmetric: boolean;
   readonly accuracyLevel: number;
+  /** `real` (never symmetric): numbers of the scales' type in place of packed codes. */
+  readonly zeroPoints?: 'integer' | 'real' | undefined;
 }
 
 export interface Bnb4Settings {
@@ -66,6 +68,7 @@ export interface FormAbilities {
     readonly bits: readonly number[];
     readonly blocks: readonly number[];
     readonly f16Bits: readonly number[];
+    readonly realZeroBits: readonly number[];
   };
   readonly gatherBlock: { readonly bits: readonly number[]; readonly oddZeroPoints: boolean };
   /** ai.onnx version of the output; raising it is decided once, before any form is asked. */

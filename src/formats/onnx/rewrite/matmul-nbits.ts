@@ -31,10 +31,12 @@ export const matmulNBits: Form<NBitsSettings> = {
   check(weight, use, settings, abilities) {
     const view = matrixView(weight, use);
     if (typeof view === 'string') return refuse(view);
-    const { bits, blockSize } = settings;
+    const { bits, blockSize, zeroPoints } = settings;
     if (!abilities.nbits.bits.includes(bits)) return refuse(`the target has no ${bits}-bit MatMulNBits`);
     if (!abilities.nbits.blocks.includes(blockSize))
       return refuse(`the target has no blocks of ${blockSize}`);
+    if (zeroPoints === 'real' && !abilities.nbits.realZeroBits.includes(bits))
+      return refuse(`the target has no real zero points of ${bits}-bit MatMulNBits`);
     return OK;
   },
 
@@ -53,7 +55,7 @@ function promise(
   context: RewriteContext,
   weight: Weight,
   view: MatrixView,
-  { bits, blockSize, symmetric }: NBitsSettings,
+  { bits, blockSize, symmetric, zeroPoints }: NBitsSettings,
   scaleType: 'f16' | 'f32',
 ): PartTensors {
   const operation: MatMulNBitsOperation = {
@@ -65,6 +67,7 @@ function promise(
     bits,
     blockSize,
     symmetric,
+    ...(zeroPoints === 'real' && { zeroPoints }),
     scaleType,
   };
   return context.addTask(weight, operation, {
@@ -104,10 +107,11 @@ function replaceWithNBits(
 export function tiedProblem(
   weight: Weight,
   uses: readonly ResolvedUse[],
-  settings: GatherSettings,
+  settings: GatherSettings & Pick<NBitsSettings, 'zeroPoints'>,
   abilities: FormAbilities,
 ): string | undefined {
   const columns = weight.shape[1] ?? 0;
+  if (settings.zeroPoints === 'real') return 'GatherBlockQuantized has no real zero points';
   const { bits, blockSize, symmetric } = settings;
   if (weight.shape.length !== 2) return 'the table is no matrix';
   if (columns % blockSize !== 0) return `rows of ${columns} are no whole number of blocks of ${blockSize}`;
