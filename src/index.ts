@@ -71,10 +71,13 @@ export { surveyGguf } from './compress/gguf/survey-file.ts';
 export type { TypeShare } from './compress/gguf/type-shares.ts';
 export type { InspectOptions, ModelSummary, TensorSummary, ValueSummary } from './compress/inspect.ts';
 export { inspectModel } from './compress/inspect-file.ts';
+export { LOSS_MEASURES, LOSS_NAMES, type LossMeasure } from './compress/max-loss/names.ts';
 export type {
   CalibrationData,
   CompressionReport,
   CompressOptions,
+  KeptWithinLoss,
+  MaxLoss,
   ModeResult,
   OutputSimilarity,
   SkippedMode,

@@ -12,11 +12,11 @@ export interface DataFlags {
   readonly shape?: Readonly<Record<string, readonly number[]>> | undefined;
 }
 
-/** E_USAGE where a flag speaks of data and none is given. */
-export function dataOptions(flags: DataFlags): CalibrationData | undefined {
+/** @param other - whether there is other data that the flags may speak of; else E_USAGE where one does and none is given */
+export function dataOptions(flags: DataFlags, other = false): CalibrationData | undefined {
   const { data, samples, sequence, seed, tokenizer, shape } = flags;
   if (data !== undefined) return { source: data, samples, sequence, seed, tokenizer, shapes: shape };
-  for (const [name, value] of Object.entries({ samples, sequence, seed, tokenizer })) {
+  for (const [name, value] of Object.entries(other ? { samples } : { samples, sequence, seed, tokenizer })) {
     if (value === undefined) continue;
     throw new WhittleError('E_USAGE', `--${name} speaks of data, and none was given`, {
       hint: 'Name the data with --data.',

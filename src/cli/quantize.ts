@@ -23,15 +23,16 @@ import { PLAIN, type Style } from '../report/style.ts';
 import { type Column, renderTable, type TableRow } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
-import { type DataFlags, dataOptions } from './data-flags.ts';
+import { dataOptions } from './data-flags.ts';
 import { describeFailure } from './failure.ts';
 import { layerLines } from './layer-table.ts';
+import { keptLines, type LossFlags, lossRow, maxLossOptions } from './loss-flags.ts';
 import { planText } from './plan-text.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
 import { type RecipeFlags, recipesOf } from './recipes.ts';
 import { checkText, writeText } from './write-text.ts';
 
-export interface QuantizeFlags extends RecipeFlags, ProofFlags, DataFlags {
+export interface QuantizeFlags extends RecipeFlags, ProofFlags, LossFlags {
   readonly algorithm?: AlgorithmName | undefined;
   readonly target?: readonly string[] | undefined;
   readonly output?: string | undefined;
@@ -74,7 +75,8 @@ export async function runQuantize(
     output: flags.output,
     targets,
     algorithm: flags.algorithm,
-    data: dataOptions(flags),
+    data: dataOptions(flags, flags.evaluateData !== undefined),
+    maxLoss: maxLossOptions(flags),
     threads: flags.threads,
     force: flags.force,
     externalData: flags.externalData,
@@ -217,6 +219,7 @@ function resultRow(result: ModeResult, mode: string): ResultRow {
     layers: result.weights.flatMap(({ tensor, count, sqnr, maxAbs }) =>
       sqnr === undefined ? [] : [{ tensor, count, sqnr, maxAbs }],
     ),
+    loss: result.loss && lossRow(result.loss),
     notes: result.notes,
   };
 }
@@ -285,6 +288,7 @@ function printResults(context: Context, report: CompressionReport): void {
     const line = worstWeights(result);
     if (line !== undefined) context.print(style.dim(`worst in ${safeName(result.mode)}: ${line}`));
   }
+  for (const line of keptLines(report, context)) context.print(line);
   for (const { path, sha256 } of report.results.flatMap(({ files }) => files)) {
     if (sha256 !== undefined) context.print(`${sha256}  ${safeName(path)}`);
   }

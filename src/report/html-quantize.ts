@@ -11,7 +11,7 @@ import {
 } from './format.ts';
 import { cosineGrade } from './grades.ts';
 import { facts, htmlTable, noteList, renderPage } from './html.ts';
-import type { CompressionView, LayerError, ResultRow } from './model-report.ts';
+import type { CompressionView, LayerError, LossRow, ResultRow } from './model-report.ts';
 import { barsSvg, escapeXml, SERIES_COLORS, scatterSvg } from './svg.ts';
 
 const MAX_LAYERS = 300;
@@ -169,6 +169,25 @@ function worst(layers: readonly LayerError[], limit: number): LayerError[] {
   return [...layers].sort((a, b) => a.sqnr - b.sqnr).slice(0, limit);
 }
 
+/** What was kept so that no more is lost, and what was tried. */
+function lossDetails({ text, unit, kept, tries }: LossRow): string {
+  const layers = htmlTable(
+    [
+      { title: 'kept as it was, worst first', className: 'name' },
+      { title: 'bytes more', className: 'n' },
+    ],
+    kept.map(({ layer, bytes }) => ({ cells: [escapeXml(layer), String(bytes)] })),
+  );
+  const tried = htmlTable(
+    [
+      { title: 'layers kept', className: 'n' },
+      { title: `loss in ${unit}`, className: 'n' },
+    ],
+    tries.map((each) => ({ cells: [String(each.kept), escapeXml(formatValue(each.loss))] })),
+  );
+  return `<p>${escapeXml(text)}</p>${kept.length > 0 ? layers : ''}<details><summary>${tries.length} tried</summary>${tried}</details>`;
+}
+
 function resultDetails(result: ResultRow): string {
   const layers = worst(result.layers, MAX_LAYERS);
   const outputs = htmlTable(
@@ -208,6 +227,7 @@ function resultDetails(result: ResultRow): string {
     layers.length > 0
       ? `<details><summary>${result.layers.length} weights${layers.length < result.layers.length ? `, the ${layers.length} worst` : ''}</summary>${table}</details>`
       : '',
+    result.loss === undefined ? '' : lossDetails(result.loss),
     noteList(result.notes),
   ].filter((part) => part !== '');
   if (parts.length === 0) return '';

@@ -102,8 +102,18 @@ export interface ResultRow {
     readonly maxAbs: number;
   }[];
   readonly notes: readonly string[];
+  /** What it loses for the task, and what stayed as it was for that. */
+  readonly loss?: LossRow | undefined;
   /** Extra columns, e.g. what an OCR model read. */
   readonly extra?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface LossRow {
+  /** One sentence. */
+  readonly text: string;
+  readonly unit: string;
+  readonly kept: readonly { readonly layer: string; readonly bytes: number }[];
+  readonly tries: readonly { readonly kept: number; readonly loss: number }[];
 }
 
 export interface LayerError {

@@ -1,7 +1,9 @@
 /** Grammar of quantize: one command for both formats, its flags in groups; which flags fit a model is settled when it is known. */
 
 import { type Command, Option } from 'commander';
+import { LOSS_NAMES } from '../../compress/max-loss/names.ts';
 import { ALGORITHM_NAMES } from '../../compress/solve/names.ts';
+import { lossOption } from '../loss-flags.ts';
 import { integerOption, listOption, placedOption, repeatOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 import { addProofOptions } from './models.ts';
@@ -75,6 +77,24 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     .option('--sequence <n>', 'tokens of a window (default: 256)', integerOption(1, 1 << 20))
     .option('--seed <n>', 'of what is chosen at random (default: 1)', integerOption(0, 2 ** 32 - 1))
     .option('--tokenizer <path>', "tokenizer.json (default: that of the model's folder)")
+    .optionsGroup('ONNX, how much may be lost (docs/evaluate.md):')
+    .option(
+      '--max-loss <x>',
+      'keep the worst layers of each mode as they are until no more is lost than this, on data that is held out',
+      lossOption,
+    )
+    .addOption(
+      new Option(
+        '--loss <measure>',
+        'points of accuracy, percent of perplexity, nats, or percent of output error (default: the first that the data tells)',
+      ).choices(LOSS_NAMES),
+    )
+    .option('--evaluate-data <path>', 'what the loss is measured on (default: a part of --data)')
+    .option(
+      '--evaluate-samples <n>',
+      'of them at most (default: 512 with labels, else 64)',
+      integerOption(1, 1e9),
+    )
     .optionsGroup('GGUF, under the names of llama-quantize:')
     .option('--imatrix <file>', 'importance matrix, either form')
     .option(
@@ -129,6 +149,10 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       [
         'whittle quantize model.onnx --to q4 --algorithm gptq --data text.txt',
         'weights chosen by what their layers see',
+      ],
+      [
+        'whittle quantize model.onnx --to q4 --data rows.json --max-loss 0.5',
+        'keep what it takes to lose at most half a point of accuracy',
       ],
       ['whittle quantize rec.onnx --to uint8 --shape x=1,3,48,320', 'prove it on this input size'],
       ['whittle quantize model.onnx --recipe mine.yaml -o out/', 'a recipe of your own'],

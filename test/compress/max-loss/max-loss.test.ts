@@ -9,7 +9,6 @@ import { createRandom } from '../../../src/core/random.ts';
 import type { ModelProto } from '../../../src/formats/onnx/messages.ts';
 import { openOnnx } from '../../../src/formats/onnx/open.ts';
 import { floats, graph, model, node, value, withFolder, writeModel } from '../../formats/build-onnx.ts';
-import { SHARED_ABSENT, sharedPath } from '../../shared.ts';
 
 const WIDTH = 64;
 const CLASSES = 8;
