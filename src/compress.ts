@@ -10,6 +10,7 @@ import type { Judging } from './compress/max-loss/judging.ts';
 import { modelFormat } from './compress/model-format.ts';
 import type { CompressionReport, CompressOptions, SkippedMode } from './compress/options.ts';
 import { type PlannedOutput, type Request, resolveRequest } from './compress/outputs.ts';
+import type { Preparer } from './compress/prepare/preparer.ts';
 import { describeModes, type PlannedMode, type PlannedModel, runModes } from './compress/run-modes.ts';
 import type { StaticCalibration } from './compress/static/plan-static-mode.ts';
 import { isWhittleError, WhittleError } from './errors.ts';
@@ -38,9 +39,13 @@ export async function compress(input: string, options: CompressOptions): Promise
       hint: 'Use quantizeGguf with a file type such as Q4_K_M.',
     });
   }
-  const recipes = options.to.map((mode) => (typeof mode === 'string' ? presetRecipe(mode) : mode));
+  const recipes = options.to.map((mode) => {
+    const recipe = typeof mode === 'string' ? presetRecipe(mode) : mode;
+    return options.prepare === undefined ? recipe : { ...recipe, prepare: options.prepare };
+  });
   const request = await resolveRequest(input, recipes, options.output);
   const judging = await judgingOf(options, recipes);
+  const preparer = await preparerOf(recipes);
   const open: OnnxModel[] = [];
   const planned: PlannedModel[] = [];
   const skipped: Unsuited[] = [];
@@ -54,7 +59,7 @@ export async function compress(input: string, options: CompressOptions): Promise
         // Planning never waits for anything: without a turn of the event loop a signal would not be heard.
         await setImmediate();
         if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
-        const outcome = await planMode(model, output, own, judging?.calibrations);
+        const outcome = await planMode(preparer, model, output, own, judging?.calibrations);
         if ('error' in outcome) skipped.push(outcome);
         else modes.push(outcome);
       }
@@ -66,11 +71,12 @@ export async function compress(input: string, options: CompressOptions): Promise
       results:
         options.dryRun === true
           ? await describeModes(planned)
-          : await writeResults(request, planned, options, judging),
+          : await writeResults(request, planned, options, judging, preparer),
       skipped: skipped.map(({ mode, input, reason }) => ({ mode, input, reason })),
       seconds: (performance.now() - started) / 1000,
     };
   } finally {
+    await preparer?.[Symbol.asyncDispose]();
     await Promise.all(open.map((model) => model.close()));
   }
 }
@@ -80,9 +86,12 @@ async function writeResults(
   models: readonly PlannedModel[],
   options: CompressOptions,
   judging: Judging | undefined,
+  preparer: Preparer | undefined,
 ) {
   const solution =
-    judging === undefined ? await solved(models, options) : await judging.keep(models, planWhereSuited);
+    judging === undefined
+      ? await solved(models, options)
+      : await judging.keep(models, (...planned) => planWhereSuited(preparer, ...planned));
   try {
     return await writeModels(request, solution?.models ?? models, options);
   } finally {
@@ -118,6 +127,13 @@ async function judgingOf(options: CompressOptions, recipes: readonly Recipe[]): 
   return startJudging(options.maxLoss, options, recipes);
 }
 
+/** Where a recipe asks for preparations: what makes them, and keeps what it made until the files are written. */
+async function preparerOf(recipes: readonly Recipe[]): Promise<Preparer | undefined> {
+  if (recipes.every(({ prepare = [] }) => prepare.length === 0)) return undefined;
+  const { createPreparer } = await import('./compress/prepare/preparer.ts');
+  return createPreparer();
+}
+
 async function planWhereSuited(...planned: Parameters<typeof planMode>): Promise<PlannedMode | undefined> {
   const outcome = await planMode(...planned);
   return 'error' in outcome ? undefined : outcome;
@@ -129,7 +145,8 @@ interface Unsuited extends SkippedMode {
 
 /** The plan of one mode, or why the mode does not suit. */
 async function planMode(
-  model: OnnxModel,
+  preparer: Preparer | undefined,
+  original: OnnxModel,
   output: PlannedOutput,
   options: CompressOptions,
   calibrations?: Map<string, StaticCalibration>,
@@ -138,14 +155,17 @@ async function planMode(
   try {
     const fileName = basename(output.path);
     const planOptions = { targets, externalData, fileName };
+    const prepared = await preparer?.prepare(original, output.recipe.prepare, options);
+    const model = prepared?.model ?? original;
+    const mode = { output, ...(prepared && { prepared }) };
     if (output.recipe.static === undefined)
-      return { ...(await planCompression(model, output.recipe, planOptions)), output };
+      return { ...(await planCompression(model, output.recipe, planOptions)), ...mode };
     const { planStaticMode } = await import('./compress/static/plan-static-mode.ts');
-    return { ...(await planStaticMode(model, output.recipe, planOptions, options, calibrations)), output };
+    return { ...(await planStaticMode(model, output.recipe, planOptions, options, calibrations)), ...mode };
   } catch (error) {
     if (!isWhittleError(error) || error.code !== 'E_NOTHING_TO_DO') throw error;
     const { found } = error.details;
     const reason = found === undefined ? error.message : `${error.message}: ${found}`;
-    return { mode: output.recipe.name, input: model.file, reason, error };
+    return { mode: output.recipe.name, input: original.file, reason, error };
   }
 }

@@ -6,6 +6,7 @@ import { makeFolder } from '../io/folder.ts';
 import type { Plan } from '../planning/plan.ts';
 import { rebuildPlan } from '../planning/plan-onnx.ts';
 import { rebuildStatic } from '../planning/static.ts';
+import { createPreparer } from './prepare/preparer.ts';
 
 export interface ExecutePlanOptions extends Omit<ExecuteOptions, 'prove' | 'inputs'> {
   /** Folder of the files that the plan names; made where it is missing. */
@@ -14,7 +15,8 @@ export interface ExecutePlanOptions extends Omit<ExecuteOptions, 'prove' | 'inpu
 }
 
 /**
- * Writes the plan's files. The schemes of its tensors decide; sizes and offsets follow from them.
+ * Writes the plan's files, of the model as its recipe prepares it (passes that need data cannot be repeated from a plan: E_USAGE). The
+ * schemes of its tensors decide; sizes and offsets follow from them.
  * @throws WhittleError E_INPUT_CHANGED where the model is not the one that was planned, and what `executeFiles` throws
  */
 export async function executePlan(
@@ -22,9 +24,12 @@ export async function executePlan(
   plan: Plan,
   options: ExecutePlanOptions,
 ): Promise<SetReport> {
-  const isStatic = plan.recipe.static !== undefined;
-  const { files, tasks } = await (isStatic ? rebuildStatic(model, plan) : rebuildPlan(model, plan));
   const { directory, force, ...rest } = options;
+  await using preparer = createPreparer();
+  const prepared = await preparer.prepare(model, plan.recipe.prepare, { to: [], ...rest });
+  const source = prepared?.model ?? model;
+  const isStatic = plan.recipe.static !== undefined;
+  const { files, tasks } = await (isStatic ? rebuildStatic(source, plan) : rebuildPlan(source, plan));
   await makeFolder(directory);
-  return executeFiles({ ...rest, files, tasks, target: { directory, force }, inputs: [model.source] });
+  return await executeFiles({ ...rest, files, tasks, target: { directory, force }, inputs: [model.source] });
 }

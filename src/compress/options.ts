@@ -6,6 +6,7 @@ import type { RunOptions } from '../core/progress.ts';
 import type { Plan } from '../planning/plan.ts';
 import type { Recipe } from '../planning/recipe.ts';
 import type { LossMeasure } from './max-loss/names.ts';
+import type { PassReport } from './prepare/pass.ts';
 import type { AlgorithmName } from './solve/names.ts';
 import type { LayerReport } from './solve/solve.ts';
 
@@ -59,6 +60,11 @@ export interface CompressOptions extends RunOptions {
   readonly algorithm?: AlgorithmName | undefined;
   /** What the model is run on to learn what its layers see: prepared samples, or where they are. Needs onnxruntime-node. */
   readonly data?: CalibrationData | Dataset | undefined;
+  /**
+   * Passes over the float model before everything else, which leave its function unchanged: `equalize`, … (docs/prepare.md); in place
+   * of those that a recipe names.
+   */
+  readonly prepare?: readonly string[] | undefined;
   /** Keep the worst layers of each mode as they are until it loses no more than this (docs/evaluate.md). Needs data. */
   readonly maxLoss?: MaxLoss | undefined;
   /** Worker threads; default: all cores. 1 runs in this thread. */
@@ -167,6 +173,8 @@ export interface ModeResult {
   /** Over all measured weights, each element counting for its tensor's ratio of noise to signal; dB. */
   readonly weightSqnr?: number | undefined;
   readonly verification?: Verification | undefined;
+  /** What preparations did to the model before it was quantized; present where some were asked for. */
+  readonly prepared?: readonly PassReport[] | undefined;
   /** Present where an algorithm was asked for. */
   readonly solved?: SolvedMode | undefined;
   /** Present where a largest loss was given. */

@@ -11,11 +11,14 @@ import type { Planned } from '../planning/plan-onnx.ts';
 import type { CompressOptions, KeptWithinLoss, ModeResult, SolvedMode, WeightError } from './options.ts';
 import type { PlannedOutput } from './outputs.ts';
 import { overallSqnr } from './overall-error.ts';
+import type { PreparedModel } from './prepare/prepare.ts';
 import type { Prover } from './proof.ts';
 import { modelBytes } from './size.ts';
 
 export interface PlannedMode extends Planned {
   readonly output: PlannedOutput;
+  /** What it was planned for in place of the model: the same function, easier to quantize. */
+  readonly prepared?: PreparedModel | undefined;
   /** What an algorithm did to it. */
   readonly solution?:
     | {
@@ -113,7 +116,7 @@ function nameFile(error: unknown, jobs: readonly ModelJob[]): unknown {
 
 function describe(
   model: OnnxModel,
-  { plan, files, output, solution, loss }: PlannedMode,
+  { plan, files, output, prepared, solution, loss }: PlannedMode,
   inputBytes: number,
   written: ExecutionReport['sets'][number] | undefined,
   prover: Prover | undefined,
@@ -131,7 +134,8 @@ function describe(
     weightSqnr: written && overallSqnr(weights),
     verification: prover?.proofs.get(output.recipe.name),
     solved: solution?.solved,
+    ...(prepared && { prepared: prepared.reports }),
     ...(loss && { loss }),
-    notes: [...plan.notes, ...(solution?.notes ?? []), ...(prover?.notes ?? [])],
+    notes: [...(prepared?.notes ?? []), ...plan.notes, ...(solution?.notes ?? []), ...(prover?.notes ?? [])],
   };
 }

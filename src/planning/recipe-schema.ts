@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { nearest } from '../core/nearest.ts';
 import { WhittleError } from '../errors.ts';
 import { ONNXRUNTIME_OPERATORS } from '../formats/onnx/rewrite/static/settings.ts';
+import { parsePreparation } from './preparation.ts';
 import { DATA_MODE_NAMES, isMode, MODE_NAMES, presetRecipe } from './presets.ts';
 import type { Match, Recipe, Rule, Scheme, StaticRecipe } from './recipe.ts';
 
@@ -143,6 +144,7 @@ const recipeSchema = z.strictObject({
     .optional(),
   exclude: z.union([matchSchema, z.array(matchSchema).max(10_000)]).optional(),
   static: partialStatic.optional(),
+  prepare: z.union([z.string().min(1).max(200), z.array(z.string().min(1).max(200)).max(100)]).optional(),
   fp16: z
     .union([
       z.literal(false),
@@ -229,7 +231,7 @@ export function validateRecipe(value: unknown, file = 'recipe'): Recipe {
   refuseHostileKeys(value, file, [], 0);
   const result = recipeSchema.safeParse(value);
   if (!result.success) throw recipeError(result.error.issues[0], value, file);
-  const { extends: parent, fp16, rules, exclude, static: given, ...own } = result.data;
+  const { extends: parent, fp16, rules, exclude, static: given, prepare, ...own } = result.data;
   if (parent !== undefined && !isMode(parent)) {
     const near = nearest(parent, [...MODE_NAMES, ...DATA_MODE_NAMES]);
     throw new WhittleError('E_RECIPE', `extends: there is no mode ${parent}`, {
@@ -252,6 +254,7 @@ export function validateRecipe(value: unknown, file = 'recipe'): Recipe {
       },
     );
   }
+  const prepared = prepare === undefined ? base?.prepare : preparations(prepare, file);
   const recipe: Recipe = {
     name: own.name ?? parent ?? 'custom',
     description: own.description ?? base?.description,
@@ -259,6 +262,7 @@ export function validateRecipe(value: unknown, file = 'recipe'): Recipe {
     rules: settings === undefined ? [...(rules ?? []), ...(base?.rules ?? [])] : [],
     ...(settings && { static: settings }),
     ...(excluded.length > 0 && { exclude: excluded }),
+    ...(prepared && { prepare: prepared }),
     ...(half && { fp16: half }),
   };
   if (recipe.rules.length === 0 && recipe.fp16 === undefined && recipe.static === undefined) {
@@ -268,6 +272,18 @@ export function validateRecipe(value: unknown, file = 'recipe'): Recipe {
     });
   }
   return recipe;
+}
+
+/** Checked here, so that a wrong name is told with the recipe's file. */
+function preparations(given: string | readonly string[], file: string): readonly string[] {
+  const texts = typeof given === 'string' ? [given] : given;
+  try {
+    parsePreparation(texts);
+  } catch (error) {
+    if (!(error instanceof WhittleError)) throw error;
+    throw new WhittleError('E_RECIPE', `prepare: ${error.message}`, { ...error.details, file });
+  }
+  return texts;
 }
 
 /** What a recipe leaves out is as in static-int8. */

@@ -95,6 +95,8 @@ export interface Recipe {
   readonly rules: readonly Rule[];
   readonly exclude?: Match | readonly Match[] | undefined;
   readonly static?: StaticRecipe | undefined;
+  /** Passes over the float model that come before everything else, as `equalize` or `smooth=0.5` (preparation.ts). */
+  readonly prepare?: readonly string[] | undefined;
   /** Runs after the rules: the whole graph in half precision (docs/onnx.md 1b). */
   readonly fp16?:
     | { readonly keepIoTypes: boolean; readonly blockedOps?: readonly string[] | undefined }

@@ -55,7 +55,7 @@ async function solveEach(
       continue;
     }
     const started = performance.now();
-    const { planned, layers, weights, notes } = await applyAlgorithm(model, mode, {
+    const { planned, layers, weights, notes } = await applyAlgorithm(mode.prepared?.model ?? model, mode, {
       method,
       dataset: method.needs.length === 0 ? undefined : dataset,
       threads,

@@ -1,0 +1,8 @@
+/** The preparations by name. Each is loaded when it is asked for. */
+
+import type { PreparationName } from '../../planning/preparation.ts';
+import type { PreparationPass } from './pass.ts';
+
+export const PASSES: Readonly<Record<PreparationName, () => Promise<PreparationPass>>> = {
+  equalize: async () => (await import('./equalize.ts')).equalize,
+};
