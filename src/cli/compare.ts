@@ -1,4 +1,4 @@
-/** `whittle compare`: two models, weight by weight and at their outputs. */
+/** `whittle compare`: two models, weight by weight, at their outputs, and on request at every inner value. */
 
 import { basename } from 'node:path';
 import { type Comparison, compareModels } from '../compress/compare.ts';
@@ -17,15 +17,21 @@ import { cosineGrade } from '../report/grades.ts';
 import { PLAIN, type Style } from '../report/style.ts';
 import { type Column, renderTable } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
+import { activationLines } from './activation-table.ts';
 import type { Context } from './context.ts';
+import { type DataFlags, dataOptions } from './data-flags.ts';
 import { describeFailure } from './failure.ts';
 import { refuseForeignFlags } from './format-flags.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
+import { checkText, writeText } from './write-text.ts';
 
-export interface CompareFlags extends ProofFlags {
+export interface CompareFlags extends ProofFlags, DataFlags {
   readonly weights: boolean;
   readonly run: boolean;
   readonly top?: number | undefined;
+  readonly activations?: boolean | undefined;
+  readonly threads?: number | undefined;
+  readonly html?: string | undefined;
 }
 
 const DEFAULT_TOP = 20;
@@ -58,9 +64,14 @@ export async function runCompare(
   if (flags.minCosine !== undefined && !flags.run) {
     throw new WhittleError('E_USAGE', '--min-cosine needs the models to run, which --no-run leaves out');
   }
+  const data = dataOptions(flags);
+  const inputs = [a, b, ...(flags.data === undefined ? [] : [flags.data])];
+  if (flags.html !== undefined) await checkText(flags.html, 'page', inputs);
   const report = await compareModels(a, b, {
     weights: flags.weights,
     verify: flags.run ? proofOptions(flags) : false,
+    activations: data === undefined ? flags.activations : { data },
+    threads: flags.threads,
     signal: context.signal,
     onProgress: context.progress.onProgress,
   });
@@ -75,6 +86,7 @@ export async function runCompare(
           found:
             cosine === undefined ? report.notes.join(' ') || 'the models were not run' : formatCosine(cosine),
         });
+  await writePage(flags.html, report, inputs);
   if (context.json) {
     const error = tooFar && describeFailure(tooFar, PLAIN, false).json.error;
     context.printJson({ ...report, ...(error && { error }) });
@@ -93,18 +105,31 @@ async function compareGgufFiles(
   given: readonly string[],
 ): Promise<undefined> {
   refuseForeignFlags(given, 'gguf', a);
+  if (flags.threads !== undefined) {
+    throw new WhittleError('E_USAGE', '--threads is about running ONNX models', { file: a });
+  }
   const { compareGguf } = await import('../compress/gguf/compare.ts');
   const { signal, progress } = context;
+  if (flags.html !== undefined) await checkText(flags.html, 'page', [a, b]);
   const report = await compareGguf(a, b, { weights: flags.weights, signal, onProgress: progress.onProgress });
   progress.clear();
+  await writePage(flags.html, report, [a, b]);
   if (context.json) context.printJson(report);
   else printComparison(context, report, flags);
   return undefined;
 }
 
-type Report = Comparison;
+async function writePage(
+  file: string | undefined,
+  report: Comparison,
+  inputs: readonly string[],
+): Promise<void> {
+  if (file === undefined) return;
+  const { comparePage } = await import('../report/html-compare.ts');
+  await writeText(file, comparePage(report), 'page', inputs);
+}
 
-function printComparison(context: Context, report: Report, flags: CompareFlags): void {
+function printComparison(context: Context, report: Comparison, flags: CompareFlags): void {
   const { style, width } = context;
   const { verification } = report;
   context.print(
@@ -160,11 +185,23 @@ function printComparison(context: Context, report: Report, flags: CompareFlags):
       ),
     );
   }
-  if (flags.weights) printWeights(context, report, flags.top ?? DEFAULT_TOP);
+  const top = flags.top ?? DEFAULT_TOP;
+  if (flags.weights) printWeights(context, report, top);
+  if (report.activations !== undefined) {
+    context.print(`\n${activationLines(report.activations, top, context)}`);
+    const { data, samples } = report.activations;
+    const made = data.synthetic ? ' (made up: real inputs may differ otherwise)' : '';
+    context.say(
+      context.errStyle.dim(
+        `inner values on ${safeName(data.description)}${made}, ${samples} ${samples === 1 ? 'run' : 'runs'}`,
+      ),
+    );
+  }
   for (const note of report.notes) context.say(context.errStyle.dim(`note: ${safeName(note)}`));
+  if (flags.html !== undefined) context.say(context.errStyle.dim(`report: ${safeName(flags.html)}`));
 }
 
-function printWeights(context: Context, report: Report, top: number): void {
+function printWeights(context: Context, report: Comparison, top: number): void {
   const { style, width } = context;
   const differing = report.weights.filter(({ sqnr }) => sqnr !== Infinity).sort((x, y) => x.sqnr - y.sqnr);
   const shown = differing.slice(0, top);

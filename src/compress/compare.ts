@@ -1,6 +1,6 @@
 /**
  * Two models side by side: every weight of both under the name it had as a float, with the error of b as an approximation of
- * a, and the outputs of both on the same inputs. Weights are read and dequantized in pieces; where both sides are
+ * a, the outputs of both on the same inputs, and on request every inner value that both compute. Weights are read and dequantized in pieces; where both sides are
  * quantized, one of them is held in memory, one weight at a time.
  */
 
@@ -17,6 +17,7 @@ import { errorMetrics } from '../numerics/index.ts';
 import { hasOnnxruntimeNode, onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import { onnxruntimeWeb } from '../runtime/onnxruntime-web.ts';
 import { proveModel } from '../verify/prove.ts';
+import { type ActivationReport, type ActivationSettings, compareInside } from './compare-activations.ts';
 import type { Verification, VerifyOptions } from './options.ts';
 import { modelBytes } from './size.ts';
 import {
@@ -29,12 +30,15 @@ import {
   streamStored,
   turnedOperation,
 } from './stored-values.ts';
+import { pairWeights, type WeightPair } from './weight-pairs.ts';
 
 export interface CompareOptions extends RunOptions {
   /** Compare the weights. Default true. */
   readonly weights?: boolean | undefined;
   /** Run both models on the same inputs. Default: in onnxruntime-node, where it is installed. */
   readonly verify?: boolean | VerifyOptions | undefined;
+  /** Compare inner values too, run on data. Default false. */
+  readonly activations?: boolean | ActivationSettings | undefined;
   readonly threads?: number | undefined;
 }
 
@@ -63,11 +67,16 @@ export interface Comparison {
   readonly onlyInB: readonly string[];
   /** Absent where the models were not run; a note says why. */
   readonly verification?: Verification | undefined;
+  /** Absent unless asked for. */
+  readonly activations?: ActivationReport | undefined;
   readonly notes: readonly string[];
   readonly seconds: number;
 }
 
-/** @throws WhittleError for everything that is wrong with the files; a model that does not run is a note. */
+/**
+ * @throws WhittleError for everything that is wrong with the files and, where activations are asked for, with data and runs; else a
+ *   model that does not run is a note
+ */
 export async function compareModels(a: string, b: string, options: CompareOptions = {}): Promise<Comparison> {
   const started = performance.now();
   const notes: string[] = [];
@@ -79,20 +88,16 @@ export async function compareModels(a: string, b: string, options: CompareOption
       ? { weights: [], onlyInA: [], onlyInB: [] }
       : await compareWeights(modelA, modelB, options);
   const verification = await runBoth(modelA, b, options, notes);
+  const activations = await inside(modelA, modelB, options);
   return {
     a: { file: a, bytes: bytesA },
     b: { file: b, bytes: bytesB },
     ...compared,
     ...(verification && { verification }),
-    notes,
+    ...(activations && { activations }),
+    notes: [...notes, ...(activations?.notes ?? [])],
     seconds: (performance.now() - started) / 1000,
   };
-}
-
-/** The same weight in two models. */
-export interface WeightPair {
-  readonly a: NamedWeight;
-  readonly b: NamedWeight;
 }
 
 async function compareWeights(
@@ -129,74 +134,6 @@ async function compareWeights(
     onProgress?.({ phase: 'comparing', bytesDone, bytesTotal, tensor: a.name });
   }
   return { weights, onlyInA, onlyInB };
-}
-
-/** Pairs by full name, then by the name without a quantizer's suffix, then by bare name where it is unique. */
-export function pairWeights(
-  all: readonly NamedWeight[],
-  others: readonly NamedWeight[],
-): { pairs: WeightPair[]; onlyInA: string[]; onlyInB: string[] } {
-  const pairs: WeightPair[] = [];
-  const pairedA = new Set<NamedWeight>();
-  const pairedB = new Set<NamedWeight>();
-  const match = (nameOf: (weight: NamedWeight) => string, unique: boolean): void => {
-    const groups = groupBy(
-      all.filter((weight) => !unique || !pairedA.has(weight)),
-      nameOf,
-    );
-    const counterparts = groupBy(
-      others.filter((weight) => !pairedB.has(weight)),
-      nameOf,
-    );
-    for (const [name, found] of counterparts) {
-      const group = groups.get(name) ?? [];
-      if (unique && (group.length > 1 || found.length > 1)) continue;
-      for (const b of found) {
-        const fitting = group.filter((a) => sameElements(a, b));
-        const a = fitting.find(({ form }) => form === b.form) ?? fitting[0];
-        if (a === undefined) continue;
-        pairs.push({ a, b });
-        pairedA.add(a);
-        pairedB.add(b);
-      }
-    }
-  };
-  match(({ key }) => key, false);
-  match(({ plainKey }) => plainKey, false);
-  match(({ name }) => name, true);
-  const order = new Map(all.map((weight, index) => [weight, index]));
-  pairs.sort((x, y) => (order.get(x.a) ?? 0) - (order.get(y.a) ?? 0));
-  return {
-    pairs,
-    onlyInA: unpaired(all, pairedA),
-    onlyInB: unpaired(others, pairedB),
-  };
-}
-
-/** Single numbers are settings of operators, which come and go with the opset (Clip, Pad), and no weights. */
-function unpaired(weights: readonly NamedWeight[], paired: ReadonlySet<NamedWeight>): string[] {
-  return weights.filter((weight) => weight.count > 1 && !paired.has(weight)).map(({ key }) => key);
-}
-
-function groupBy(
-  weights: readonly NamedWeight[],
-  nameOf: (weight: NamedWeight) => string,
-): Map<string, NamedWeight[]> {
-  const groups = new Map<string, NamedWeight[]>();
-  for (const weight of weights) {
-    const name = nameOf(weight);
-    groups.set(name, [...(groups.get(name) ?? []), weight]);
-  }
-  return groups;
-}
-
-/** Shapes that hold the same elements in a layout that one side can be read in. */
-function sameElements(a: NamedWeight, b: NamedWeight): boolean {
-  if (a.count !== b.count) return false;
-  if (b.content.kind === 'stored' && orientedOperation(b.content.stored, a.shape) !== undefined) return true;
-  if (a.content.kind === 'stored' && orientedOperation(a.content.stored, b.shape) !== undefined) return true;
-  const core = (dims: Shape): string => dims.filter((dim) => dim !== 1).join();
-  return core(a.shape) === core(b.shape);
 }
 
 /** Below this a weight is no approximation of the other: a square matrix may be stored the other way round. */
@@ -307,6 +244,22 @@ function plus(a: ErrorSums, b: ErrorSums): ErrorSums {
     squaredB: a.squaredB + b.squaredB,
     dot: a.dot + b.dot,
   };
+}
+
+async function inside(
+  modelA: OnnxModel,
+  modelB: OnnxModel,
+  { activations, verify, threads, signal, onProgress }: CompareOptions,
+): Promise<ActivationReport | undefined> {
+  if (activations === undefined || activations === false) return undefined;
+  const wanted: VerifyOptions = typeof verify === 'object' ? verify : {};
+  return compareInside(modelA, modelB, activations === true ? {} : activations, {
+    runtime: wanted.runtime === 'onnxruntime-web' ? onnxruntimeWeb() : onnxruntimeNode(),
+    shapes: wanted.shapes,
+    threads,
+    signal,
+    onProgress,
+  });
 }
 
 /** Both models on the same inputs; a note where that cannot be done. */

@@ -22,13 +22,8 @@ import { compareActivations } from '../verify/evaluate/activations.ts';
 import { addUp } from '../verify/evaluate/on-data.ts';
 import { feedsOf } from '../verify/evaluate/same-interface.ts';
 import { freeWeights, weightsAsInputs } from './evaluate-inputs.ts';
-import {
-  activationTensors,
-  changedWeights,
-  type LayerPair,
-  type LayerValues,
-  layerValues,
-} from './evaluate-weights.ts';
+import { changedWeights, type LayerPair, type LayerValues, layerValues } from './evaluate-weights.ts';
+import { pairTensors, type TensorPair } from './tensor-pairs.ts';
 
 export interface LayerOptions extends RunOptions {
   readonly runtime: Runtime;
@@ -202,22 +197,21 @@ async function activationsOf(
   dataset: Dataset,
   { runtime, threads, signal, onProgress }: LayerOptions,
 ): Promise<Map<string, LayerQuality['activation']>> {
-  const tensors = activationTensors(original.proto, result.proto);
-  const wanted = new Map(
-    changed.flatMap(({ pair }) => {
-      const tensor = tensors.get(pair.a.key);
-      return tensor === undefined ? [] : [[pair.a.key, tensor] as const];
-    }),
-  );
-  const compared = await compareActivations(
+  const keys = new Set(changed.map(({ pair }) => pair.a.key));
+  const wanted = new Map<string, TensorPair>();
+  for (const pair of pairTensors(original, result)) {
+    const { weight } = pair;
+    if (weight !== undefined && keys.has(weight) && !wanted.has(weight)) wanted.set(weight, pair);
+  }
+  const { compared } = await compareActivations(
     asCalibration(original),
     asCalibration(result),
-    [...new Set(wanted.values())],
+    [...wanted.values()],
     dataset,
     { runtime, threads, signal, onProgress },
   );
   return new Map(
-    [...wanted].map(([key, tensor]) => {
+    [...wanted].map(([key, { a: tensor }]) => {
       const found = compared.get(tensor);
       return [key, found && { tensor, sqnr: found.sqnr, cosine: found.cosine }];
     }),

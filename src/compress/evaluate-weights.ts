@@ -1,16 +1,14 @@
 /**
  * The weights of a result beside those of its original, as layers that can be judged one by one: values of both in the
- * original's layout, the tensors that the products with them give, and what it would cost to keep a weight as it was.
+ * original's layout, and what it would cost to keep a weight as it was.
  */
 
 import { DTYPES } from '../core/dtype.ts';
-import type { ModelProto, TensorProto } from '../formats/onnx/messages.ts';
+import type { TensorProto } from '../formats/onnx/messages.ts';
 import { payloadLength } from '../formats/onnx/messages.ts';
-import { findWeights, type OnnxModel } from '../formats/onnx/model.ts';
-import { indexGraph, resolveUses } from '../formats/onnx/rewrite/uses.ts';
+import type { OnnxModel } from '../formats/onnx/model.ts';
 import type { Kernels } from '../kernels/index.ts';
 import { errorMetrics } from '../numerics/index.ts';
-import { pairWeights, type WeightPair } from './compare.ts';
 import {
   floatReader,
   type NamedWeight,
@@ -19,6 +17,7 @@ import {
   streamStored,
   turnedOperation,
 } from './stored-values.ts';
+import { pairWeights, type WeightPair } from './weight-pairs.ts';
 
 /** A weight of a result with its original. */
 export interface LayerPair {
@@ -117,22 +116,4 @@ async function valuesOf(
     await streamStored(model, stored, stored.operation, take, signal);
   }
   return values;
-}
-
-/** What the products with each weight give: key of the weight → first tensor that both main graphs compute. */
-export function activationTensors(original: ModelProto, result: ModelProto): Map<string, string> {
-  const found = new Map<string, string>();
-  const computed = new Set(result.graph?.node.flatMap(({ output }) => output));
-  const index = indexGraph(original);
-  for (const weight of findWeights(original)) {
-    if (weight.graph !== original.graph) continue;
-    for (const { node, graph, role } of resolveUses(weight, index)) {
-      const tensor = node.output[0] ?? '';
-      if (graph !== original.graph || role.kind === 'other' || role.kind === 'movement') continue;
-      if (!computed.has(tensor)) continue;
-      found.set(weight.key, tensor);
-      break;
-    }
-  }
-  return found;
 }

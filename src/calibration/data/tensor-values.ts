@@ -13,6 +13,11 @@ import type { RuntimeTensor } from '../../runtime/runtime.ts';
 export function tensorValues(tensor: RuntimeTensor): Float64Array {
   const { dtype, data } = tensor;
   const count = elementCount(tensor.shape) ?? 0;
+  // By far the most common type, converted at once; engines run on little-endian machines only.
+  if (dtype === 'f32' && data.byteLength === count * 4) {
+    const aligned = data.byteOffset % 4 === 0 ? data : data.slice();
+    return new Float64Array(new Float32Array(aligned.buffer, aligned.byteOffset, count));
+  }
   const values = new Float64Array(count);
   const read = reader(dtype, data);
   for (let i = 0; i < count; i++) values[i] = read(i);

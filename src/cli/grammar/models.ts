@@ -99,16 +99,25 @@ export function addDequantize(program: Command, options: ProgramOptions): void {
 export function addCompare(program: Command, options: ProgramOptions): void {
   const command = program
     .command('compare')
-    .summary('two models: weight by weight, outputs, size, speed')
+    .summary('two models: weight by weight, value by value, outputs, size, speed')
     .description(
-      'Matches the weights of both models by name (quantized ones are dequantized) and, for ONNX, runs both on the same inputs.',
+      'Matches the weights of both models by name (quantized ones are dequantized) and, for ONNX, runs both on the same inputs; with --activations every inner value that both compute, the worst first.',
     )
     .argument('<a>', 'original file, ONNX or GGUF')
     .argument('<b>', 'file of the same format to compare with it')
     .optionsGroup('Options:')
     .option('--no-weights', 'do not compare the weights')
     .option('--no-run', 'do not run the models')
-    .option('--top <n>', 'show the n weights that differ most (default: 20)', integerOption(1, 1e9));
+    .option('--top <n>', 'show the n that differ most (default: 20)', integerOption(1, 1e9))
+    .option('--html <file>', 'write a report that is readable offline')
+    .optionsGroup('Inner values (ONNX):')
+    .option('--activations', 'compare what both compute inside, too')
+    .option('--data <path>', 'run on this data, see docs/data.md (default: made-up inputs)')
+    .option('--samples <n>', 'rows, or windows of a text, at most (default: 8)', integerOption(1, 1e9))
+    .option('--sequence <n>', 'tokens of a window of text (default: 256)', integerOption(1, 1 << 20))
+    .option('--seed <n>', 'of the choice of rows (default: 1)', integerOption(0, 2 ** 32 - 1))
+    .option('--tokenizer <path>', "tokenizer.json (default: that of a's folder)")
+    .option('--threads <n>', "threads of the engine (default: the engine's choice)", integerOption(1, 1024));
   addProofOptions(command);
   finish(
     command,
@@ -116,6 +125,7 @@ export function addCompare(program: Command, options: ProgramOptions): void {
     [
       ['whittle compare model.onnx model_q4.onnx', 'both halves'],
       ['whittle compare a.onnx b.onnx --input x=sample.npy', 'outputs on a real input'],
+      ['whittle compare a.onnx b.onnx --activations --data rows.json', 'where inside they part'],
       ['whittle compare model-f16.gguf model-Q4_K_M.gguf', 'every tensor, dequantized'],
       ['whittle compare a.onnx b.onnx --no-weights --min-cosine 0.99', 'a gate for scripts'],
     ],
