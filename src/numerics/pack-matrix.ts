@@ -1,23 +1,22 @@
 /**
- * Codes, scales and zero points of a matrix → the bytes of the parts that `operationParts` names, for the operations whose parts
- * can hold any grid with groups of consecutive inputs: MatMulNBits, blocked DequantizeLinear and per-channel DequantizeLinear
- * (docs/onnx.md 3.1, 3.2, 3.6). An algorithm that chooses codes by itself writes the same form as the encoders do.
+ * Codes, scales and zero points of a matrix → the bytes of the parts that `operationParts` names, for the operations that
+ * stored-grid.ts knows: MatMulNBits, GatherBlockQuantized, blocked and per-channel DequantizeLinear, MatMulInteger's weights, and
+ * MatMulBnb4 (docs/onnx.md 3.1 to 3.4, 3.6). An algorithm that chooses codes by itself writes the same form as the encoders do.
  *
- * The matrix is [outputs, inputs] with the product y = W x, so `inputs` are the K of an operation and `outputs` its N; codes are
- * unsigned, 0 … 2^bits − 1, and types with a sign store code − 2^(bits−1).
+ * Codes of grids are unsigned, 0 … 2^bits − 1, and types with a sign store code − 2^(bits−1).
  */
 
 import { f32ToF16Bits } from '../core/floats.ts';
-import { elementCount } from '../core/shape.ts';
 import type {
   AffineOperation,
+  Bnb4Operation,
+  GatherBlockOperation,
   MatMulNBitsOperation,
-  Operation,
   PartRole,
   QdqBlockOperation,
   ScaleDType,
-  ZeroPoints,
 } from './operation.ts';
+import { behindAxis, TYPE_BITS } from './stored-grid.ts';
 
 export interface CodedMatrix {
   readonly outputs: number;
@@ -30,74 +29,13 @@ export interface CodedMatrix {
   readonly zeroPoints: Float32Array;
 }
 
-/** The grid that an operation stores, and how its weight lies. */
-export interface StoredGrid {
-  readonly bits: 2 | 4 | 8;
-  readonly groupSize: number;
-  /** Zero point fixed at 2^(bits−1). */
-  readonly symmetric: boolean;
-  /** Default: integers among the codes. */
-  readonly zeroPoints?: ZeroPoints | undefined;
-  readonly scaleType: ScaleDType;
-  readonly outputs: number;
-  readonly inputs: number;
-}
+export type PackableOperation =
+  | MatMulNBitsOperation
+  | QdqBlockOperation
+  | GatherBlockOperation
+  | AffineOperation;
 
-export type PackableOperation = MatMulNBitsOperation | QdqBlockOperation | AffineOperation;
-
-const TYPE_BITS = { int2: 2, uint2: 2, int4: 4, uint4: 4, int8: 8, uint8: 8 } as const;
-
-/**
- * The grid of `operation` for a weight that is stored [inputs, outputs] (`turned`) or [outputs, inputs, …]; undefined where its
- * groups are not runs of consecutive inputs of one output (one scale for the tensor, blocks across the channels of a
- * filter, 7-bit and 16-bit codes).
- */
-export function storedGrid(operation: Operation, turned: boolean): StoredGrid | undefined {
-  switch (operation.kind) {
-    case 'matmul-nbits': {
-      if (operation.transposed === turned) return undefined;
-      const { bits, blockSize, symmetric, zeroPoints, scaleType, rows, columns } = operation;
-      return {
-        bits,
-        groupSize: blockSize,
-        symmetric,
-        ...(zeroPoints === 'real' && { zeroPoints }),
-        scaleType,
-        outputs: columns,
-        inputs: rows,
-      };
-    }
-    case 'qdq-block': {
-      const { type, blockSize, scaleType, rows, columns, transposed, stored } = operation;
-      if (transposed === turned) return undefined;
-      // Matrices one behind another: blocks run across the channels of a filter, once for each place of the kernel.
-      if (stored !== undefined && !transposed && stored.axis > 0) return undefined;
-      const symmetric = !type.startsWith('u');
-      return {
-        bits: TYPE_BITS[type],
-        groupSize: blockSize,
-        symmetric,
-        scaleType,
-        outputs: columns,
-        inputs: rows,
-      };
-    }
-    case 'affine': {
-      const { type, axis, symmetric, reduceRange, permutation, shape, scaleType } = operation;
-      if (type === 'int16' || type === 'uint16' || reduceRange || permutation !== undefined) return undefined;
-      if (axis === null || axis !== (turned ? shape.length - 1 : 0)) return undefined;
-      const outputs = shape[axis] ?? 0;
-      const inputs = (elementCount(shape) ?? 0) / outputs;
-      // What symmetric unsigned types store as the middle is no power of two.
-      if (symmetric && type.startsWith('u')) return undefined;
-      return { bits: TYPE_BITS[type], groupSize: inputs, symmetric, scaleType, outputs, inputs };
-    }
-    default:
-      return undefined;
-  }
-}
-
-/** Bytes of every part of `operation`, by role. `matrix` must lie on `storedGrid(operation, turned)`. */
+/** Bytes of every part of `operation`, by role. `matrix` must lie on `storedGrid(operation, turned)` or `plainGrid(operation)`. */
 export function packMatrix(
   operation: PackableOperation,
   matrix: CodedMatrix,
@@ -108,6 +46,8 @@ export function packMatrix(
       return packMatMulNBits(operation, matrix);
     case 'qdq-block':
       return packQdqBlock(operation, matrix);
+    case 'gather-block':
+      return packGatherBlock(operation, matrix);
     case 'affine':
       return packAffine(operation, matrix, turned);
     default:
@@ -146,20 +86,44 @@ function packMatMulNBits(operation: MatMulNBitsOperation, matrix: CodedMatrix): 
 }
 
 function packQdqBlock(operation: QdqBlockOperation, matrix: CodedMatrix): Map<PartRole, Uint8Array> {
-  const { type, transposed, blockSize, scaleType } = operation;
+  const { type, transposed, rows, columns, blockSize, scaleType } = operation;
   const bits = TYPE_BITS[type];
   const signed = !type.startsWith('u');
-  const { outputs, inputs, codes, scales, zeroPoints } = matrix;
-  const blocks = Math.ceil(inputs / blockSize);
-  const data = transposed ? codes : transposeBytes(codes, outputs, inputs);
-  const stored = transposed ? scales : transposeFloats(scales, outputs, blocks);
+  const { codes, scales, zeroPoints } = matrix;
+  const blocks = Math.ceil(rows / blockSize);
+  // Of filters every matrix is turned by itself; else there is one.
+  const width = behindAxis(operation) ? columns : matrix.outputs;
+  const stored = (values: Uint8Array, length: number): Uint8Array =>
+    transposed ? values : transposeEach(values, width, length, new Uint8Array(values.length));
+  const parameters = (values: Float32Array): Float32Array =>
+    transposed ? values : transposeEach(values, width, blocks, new Float32Array(values.length));
+  const data = stored(codes, rows);
   const parts = new Map<PartRole, Uint8Array>([
     ['data', packBits(signed ? toSigned(data, bits) : data, bits)],
-    ['scales', scaleBytes(stored, scaleType)],
+    ['scales', scaleBytes(parameters(scales), scaleType)],
   ]);
   if (signed) return parts;
-  const points = Uint8Array.from(transposed ? zeroPoints : transposeFloats(zeroPoints, outputs, blocks));
-  return parts.set('zeroPoints', packBits(points, bits));
+  return parts.set('zeroPoints', packBits(Uint8Array.from(parameters(zeroPoints)), bits));
+}
+
+function packGatherBlock(
+  { bits, blockSize, symmetric, storage, scaleType }: GatherBlockOperation,
+  { outputs, inputs, codes, scales, zeroPoints }: CodedMatrix,
+): Map<PartRole, Uint8Array> {
+  const blocks = Math.ceil(inputs / blockSize);
+  const points = Uint8Array.from(zeroPoints);
+  const typed = storage === 'typed';
+  const parts = new Map<PartRole, Uint8Array>([
+    [
+      'data',
+      typed
+        ? packBits(symmetric ? toSigned(codes, bits) : codes, bits)
+        : packRows(codes, outputs, inputs, bits),
+    ],
+    ['scales', scaleBytes(scales, scaleType)],
+  ]);
+  if (symmetric) return parts;
+  return parts.set('zeroPoints', typed ? packBits(points, bits) : packRows(points, outputs, blocks, bits));
 }
 
 function packAffine(
@@ -167,23 +131,49 @@ function packAffine(
   { outputs, inputs, codes, scales, zeroPoints }: CodedMatrix,
   turned: boolean,
 ): Map<PartRole, Uint8Array> {
-  const { type, scaleType } = operation;
+  const { type, permutation, reduceRange, scaleType } = operation;
   if (type === 'int16' || type === 'uint16') return new Map();
   const bits = TYPE_BITS[type];
+  const used = reduceRange ? 7 : bits;
   const signed = !type.startsWith('u');
-  const data = turned ? transposeBytes(codes, outputs, inputs) : codes;
+  const other = turned !== (permutation !== undefined);
+  const data = other ? transposeEach(codes, outputs, inputs, new Uint8Array(codes.length)) : codes;
   const points = Uint8Array.from(zeroPoints);
   return new Map<PartRole, Uint8Array>([
-    ['data', packBits(signed ? toSigned(data, bits) : data, bits)],
+    ['data', packBits(signed ? toSigned(data, used) : data, bits)],
     ['scale', scaleBytes(scales, scaleType)],
-    ['zeroPoint', packBits(signed ? toSigned(points, bits) : points, bits)],
+    ['zeroPoint', packBits(signed ? toSigned(points, used) : points, bits)],
   ]);
 }
 
-/** Two's complement of code − 2^(bits−1), in the low bits of each byte. */
+/** Two codes to a byte, the first in the high nibble; the code of zero fills the last. */
+export function packCodebook(
+  { codebook, scaleType }: Bnb4Operation,
+  { codes, scales }: { readonly codes: Uint8Array; readonly scales: Float32Array },
+): Map<PartRole, Uint8Array> {
+  const packed = new Uint8Array(Math.ceil(codes.length / 2));
+  const filler = codebook === 'nf4' ? 7 : 0;
+  for (let i = 0; i < packed.length; i++)
+    packed[i] = (codes[2 * i]! << 4) | (2 * i + 1 < codes.length ? codes[2 * i + 1]! : filler);
+  return new Map<PartRole, Uint8Array>([
+    ['packed', packed],
+    ['absmax', scaleBytes(scales, scaleType)],
+  ]);
+}
+
+/** Two's complement of code − 2^(bits−1). */
 function toSigned(codes: Uint8Array, bits: number): Uint8Array {
-  const flip = 1 << (bits - 1);
-  return codes.map((code) => code ^ flip);
+  const middle = 1 << (bits - 1);
+  return codes.map((code) => code - middle);
+}
+
+/** Codes of each row packed by themselves, in whole bytes. */
+function packRows(codes: Uint8Array, rows: number, length: number, bits: 2 | 4 | 8): Uint8Array {
+  const rowBytes = Math.ceil((length * bits) / 8);
+  const packed = new Uint8Array(rows * rowBytes);
+  for (let row = 0; row < rows; row++)
+    packed.set(packBits(codes.subarray(row * length, (row + 1) * length), bits), row * rowBytes);
+  return packed;
 }
 
 /** One code per byte → packed, the first code in the low bits. */
@@ -207,20 +197,19 @@ function scaleBytes(scales: Float32Array, type: ScaleDType): Uint8Array {
   return bytes;
 }
 
-function transposeBytes(values: Uint8Array, rows: number, columns: number): Uint8Array {
-  const turned = new Uint8Array(values.length);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++)
-      turned[column * rows + row] = values[row * columns + column]!;
-  }
-  return turned;
-}
-
-function transposeFloats(values: Float32Array, rows: number, columns: number): Float32Array {
-  const turned = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++)
-      turned[column * rows + row] = values[row * columns + column]!;
+/** Matrices [rows, columns] one behind another, each turned into [columns, rows]. */
+function transposeEach<A extends Uint8Array | Float32Array>(
+  values: A,
+  rows: number,
+  columns: number,
+  turned: A,
+): A {
+  const size = rows * columns;
+  for (let start = 0; start < values.length; start += size) {
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++)
+        turned[start + column * rows + row] = values[start + row * columns + column]!;
+    }
   }
   return turned;
 }

@@ -2,12 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { dequantizeMatrix } from '../../src/algorithms/matrix.ts';
 import { f16BitsToF32 } from '../../src/core/floats.ts';
 import { createRandom } from '../../src/core/random.ts';
-import {
-  type CodedMatrix,
-  type PackableOperation,
-  packMatrix,
-  storedGrid,
-} from '../../src/numerics/pack-matrix.ts';
+import { type CodedMatrix, type PackableOperation, packMatrix } from '../../src/numerics/pack-matrix.ts';
+import { isTurned, storedGrid } from '../../src/numerics/stored-grid.ts';
 import { runInMemory } from '../execution/run.ts';
 
 const TYPE_BITS: Record<string, number> = { int2: 2, uint2: 2, int4: 4, uint4: 4, int8: 8, uint8: 8 };
@@ -46,7 +42,7 @@ function matrixOf(
   const scales = new Float32Array(outputs * groups);
   const zeroPoints = new Float32Array(outputs * groups).fill(2 ** (bits - 1));
   const nbits = operation.kind === 'matmul-nbits';
-  const signed = !nbits && !operation.type.startsWith('u');
+  const signed = 'type' in operation && !operation.type.startsWith('u');
   const flip = signed ? 1 << (bits - 1) : 0;
   const padded = groups * groupSize;
   const data = unpack(parts[nbits ? 'packed' : 'data']!, bits, nbits ? outputs * padded : outputs * inputs);
@@ -126,8 +122,8 @@ describe('packing codes, scales and zero points of a matrix', () => {
     ]),
   ];
   for (const operation of operations) {
-    const turned = operation.kind === 'affine' ? operation.axis === 1 : !operation.transposed;
-    const name = operation.kind === 'matmul-nbits' ? `${operation.bits} bits` : operation.type;
+    const turned = isTurned(operation);
+    const name = 'type' in operation ? operation.type : `${operation.bits} bits`;
     it(`reproduces the bytes of the encoder from its own codes: ${operation.kind} ${name}, ${turned ? '[K, N]' : '[N, K]'}`, async () => {
       const { parts } = await runInMemory(operation, values);
       const packed = packMatrix(operation, matrixOf(operation, turned, parts), turned);
@@ -152,13 +148,23 @@ describe('packing codes, scales and zero points of a matrix', () => {
 });
 
 describe('the grid that an operation stores', () => {
-  it('is none where scales are not those of runs of inputs: per tensor, 7 bits, blocks across channels', () => {
+  it('is none where scales are not those of runs of inputs: per tensor, other axes, blocks within channels', () => {
     expect(storedGrid({ ...affine('int8', true), axis: null }, true)).toBeUndefined();
     expect(storedGrid({ ...affine('int8', true), axis: 0 }, true)).toBeUndefined();
-    expect(storedGrid({ ...affine('uint8', true), reduceRange: true }, true)).toBeUndefined();
-    const filters = { ...qdq('uint4', false), stored: { shape: [8, 96, 64], axis: 1 } };
+    const filters = { ...qdq('uint4', false), rows: 40, stored: { shape: [8, 40, 64], axis: 1 } };
     expect(storedGrid(filters, false)).toBeUndefined();
     expect(storedGrid(nbits(4, true, true, 'f32'), true)).toBeUndefined();
+  });
+
+  it('takes the channels of a place side by side where blocks run across channels, and 7 bits of a byte', () => {
+    const filters = { ...qdq('uint4', false), stored: { shape: [8, 96, 64], axis: 1 } };
+    expect(storedGrid(filters, false)).toMatchObject({
+      outputs: 8,
+      inputs: 96 * 64,
+      groupSize: 32,
+      filters: { channels: 96, places: 64 },
+    });
+    expect(storedGrid({ ...affine('uint8', true), reduceRange: true }, true)).toMatchObject({ bits: 7 });
   });
 
   it('gives back what the file computes: (code − zero point) · scale', () => {

@@ -16,23 +16,19 @@ import type { OnnxModel } from '../../formats/onnx/model.ts';
 import { type Kernels, selectKernels } from '../../kernels/index.ts';
 import { measureError } from '../../numerics/error.ts';
 import type { PartRole } from '../../numerics/operation.ts';
-import {
-  type PackableOperation,
-  packMatrix,
-  type StoredGrid,
-  storedGrid,
-} from '../../numerics/pack-matrix.ts';
+import { packCodebook, packMatrix } from '../../numerics/pack-matrix.ts';
 import type { Planned } from '../../planning/plan-onnx.ts';
 import { onnxruntimeNode } from '../../runtime/onnxruntime-node.ts';
 import type { WeightError } from '../options.ts';
 import { floatReader } from '../stored-values.ts';
-import { findLayers, type Layer } from './layers.ts';
-import { roundToNearest } from './methods.ts';
-import type { CollectStatistics, LayerReport, Method, SolvedLayer } from './solve.ts';
+import type { Layer } from './layers.ts';
+import { roundToNearest, WITHOUT_DATA } from './methods.ts';
+import type { CodedWeight, CollectStatistics, LayerGrid, LayerReport, Method, SolvedLayer } from './solve.ts';
 import { solveLayers } from './solve.ts';
 import type { Spool } from './spool.ts';
 import { storable } from './storable.ts';
 import { substituteWeights } from './substitute.ts';
+import { findTargets, type Target } from './targets.ts';
 
 export interface ApplyOptions extends RunOptions {
   readonly method: Method;
@@ -50,13 +46,6 @@ export interface Applied {
   readonly notes: readonly string[];
 }
 
-interface Target {
-  readonly layer: Layer;
-  readonly grid: StoredGrid;
-  readonly task: number;
-  readonly operation: PackableOperation;
-}
-
 /** @throws WhittleError E_NONFINITE for weights that are, E_MISSING_PEER without onnxruntime-node, and what solving throws */
 export async function applyAlgorithm(
   model: OnnxModel,
@@ -65,31 +54,47 @@ export async function applyAlgorithm(
 ): Promise<Applied> {
   const { method, dataset, spool, signal, onProgress } = options;
   const kernels = await selectKernels();
-  const { targets, left } = targetsOf(model, planned);
+  const { targets, left } = findTargets(model, planned);
   const notes: string[] = [...left];
   if (targets.length === 0) {
     const why = `${method.name} found no weight whose form it can choose the codes of; they were rounded to nearest.`;
     return { planned, layers: [], weights: [], notes: [...notes, why] };
   }
   const byKey = new Map(targets.map((target) => [target.layer.key, target]));
+  const gridOf = ({ key }: Layer): LayerGrid => byKey.get(key)!.grid;
+  const read = (layer: Layer): Promise<Float32Array> => readFinite(model, layer, kernels);
+  const shared = { baseline: roundToNearest, gridOf, read, signal, onProgress };
+  // Of these only the values are known: they are settled first, as the model that the others are calibrated on has them.
+  const plain = method.needs.length === 0 ? [] : targets.filter(({ informed }) => !informed);
+  const alone = await solveLayers(
+    plain.map(({ layer }) => layer),
+    { ...shared, method: storable(WITHOUT_DATA) },
+  );
+  const settled = method.sequential
+    ? new Map([...alone].map(([key, { values }]) => [key, values]))
+    : undefined;
   const solved = await solveLayers(
-    targets.map(({ layer }) => layer),
+    targets.filter((target) => !plain.includes(target)).map(({ layer }) => layer),
     {
+      ...shared,
       method: storable(method),
-      baseline: roundToNearest,
-      gridOf: ({ key }) => byKey.get(key)!.grid,
-      read: (layer) => readFinite(model, layer, kernels),
+      settled,
       collect: dataset && collector(model, dataset, kernels, options),
-      signal,
-      onProgress,
     },
   );
+  for (const [key, layer] of alone) solved.set(key, layer);
+  if (alone.size > 0) {
+    notes.push(
+      `${alone.size} of ${targets.length} weights are no plain products (tables, subgraphs, recurrent cells): ${WITHOUT_DATA.name}, without data.`,
+    );
+  }
   const weights: WeightError[] = [];
   const parts = new Map<number, ReadonlyMap<PartRole, Segment>>();
   for (const { layer, task, operation } of targets) {
     const result = solved.get(layer.key);
     if (result === undefined) continue;
-    const bytes = packMatrix(operation, result.quantized, layer.turned);
+    const bytes = packCoded(operation, result.quantized, layer.turned);
+    if (bytes === undefined) continue;
     parts.set(task, await spool.keep(bytes));
     weights.push(errorOf(layer, await readFinite(model, layer, kernels), result, kernels));
   }
@@ -106,41 +111,17 @@ export async function applyAlgorithm(
   };
 }
 
-/** Weights whose codes an algorithm can choose, and why others of the plan are left to the encoder. */
-function targetsOf(model: OnnxModel, planned: Planned): { targets: Target[]; left: string[] } {
-  const targets: Target[] = [];
-  const weightTasks = planned.weightTasks ?? new Map<string, readonly number[]>();
-  const wanted = new Set(weightTasks.keys());
-  const layers = new Map(findLayers(model.proto, wanted).map((layer) => [layer.key, layer]));
-  let others = 0;
-  for (const [key, tasks] of weightTasks) {
-    const layer = layers.get(key);
-    const [id] = tasks;
-    const task = tasks.length === 1 && id !== undefined ? planned.tasks[id] : undefined;
-    const grid = layer && task && storedGrid(task.operation, layer.turned);
-    if (layer === undefined || task === undefined || grid === undefined || !fits(layer, grid)) {
-      others++;
-      continue;
-    }
-    const { operation } = task;
-    if (operation.kind === 'matmul-nbits' || operation.kind === 'qdq-block' || operation.kind === 'affine')
-      targets.push({ layer, grid, task: task.id, operation });
-  }
-  const left =
-    others === 0 || targets.length === 0
-      ? []
-      : [
-          `${others} of ${weightTasks.size} weights are no plain products (tables, branches): rounded to nearest.`,
-        ];
-  return { targets, left };
-}
-
-function fits({ outputs, inputs }: Layer, grid: StoredGrid): boolean {
-  return outputs === grid.outputs && inputs === grid.inputs;
-}
-
 function layersByName(targets: readonly Target[]): ReadonlyMap<string, Layer> {
   return new Map(targets.map(({ layer }) => [layer.name, layer]));
+}
+
+function packCoded(
+  operation: Target['operation'],
+  coded: CodedWeight,
+  turned: boolean,
+): Map<PartRole, Uint8Array> | undefined {
+  if (operation.kind === 'bnb4') return 'levels' in coded ? packCodebook(operation, coded) : undefined;
+  return 'levels' in coded ? undefined : packMatrix(operation, coded, turned);
 }
 
 async function readFinite(model: OnnxModel, { weight }: Layer, kernels: Kernels): Promise<Float32Array> {

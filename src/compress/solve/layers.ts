@@ -25,6 +25,11 @@ export interface Layer {
   readonly inputs: number;
   /** Stored [inputs, outputs]; else [outputs, inputs]. */
   readonly turned: boolean;
+  /**
+   * Stored [filters, channels, places]: the matrix has the channels of a place side by side, [filters, places, channels], so that
+   * blocks across the channels are groups of consecutive inputs.
+   */
+  readonly filters?: { readonly channels: number; readonly places: number } | undefined;
   /** One for each operator that reads the weight. */
   readonly products: readonly Product[];
   /** Convolution in groups: each group of outputs has inputs of its own. */
@@ -119,13 +124,24 @@ function readNames(node: NodeProto): string[] {
 }
 
 /** The stored values as [outputs, inputs], a copy. */
-export function toMatrix(stored: Float32Array, { outputs, inputs, turned }: Layer): Float32Array {
+export function toMatrix(stored: Float32Array, { outputs, inputs, turned, filters }: Layer): Float32Array {
+  if (filters !== undefined) return transposeEach(stored, filters.channels, filters.places);
   return turned ? transpose(stored, inputs, outputs) : stored.slice();
 }
 
 /** [outputs, inputs] in the order in which the weight is stored. */
-export function fromMatrix(values: Float32Array, { outputs, inputs, turned }: Layer): Float32Array {
+export function fromMatrix(values: Float32Array, { outputs, inputs, turned, filters }: Layer): Float32Array {
+  if (filters !== undefined) return transposeEach(values, filters.places, filters.channels);
   return turned ? transpose(values, outputs, inputs) : values;
+}
+
+/** Matrices one behind another. */
+function transposeEach(values: Float32Array, rows: number, columns: number): Float32Array {
+  const turned = new Float32Array(values.length);
+  const size = rows * columns;
+  for (let start = 0; start < values.length; start += size)
+    turned.set(transpose(values.subarray(start, start + size), rows, columns), start);
+  return turned;
 }
 
 function transpose(values: Float32Array, rows: number, columns: number): Float32Array {

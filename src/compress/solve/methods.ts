@@ -5,6 +5,7 @@
 
 import { awq } from '../../algorithms/awq.ts';
 import { clipSearch } from '../../algorithms/clip-search.ts';
+import { fitCodebook, gptqCodebook, roundToCodebook } from '../../algorithms/codebook.ts';
 import { type GptqOptions, gptq } from '../../algorithms/gptq.ts';
 import { fitGrid } from '../../algorithms/grid-fit.ts';
 import { halfQuadratic } from '../../algorithms/hqq.ts';
@@ -35,6 +36,19 @@ function panels(): Promise<AlgebraKernels | undefined> {
   return algebra;
 }
 
+/** On code books there are these: nearest levels, fitted scales, and error feedback. */
+type OnCodebook = Pick<Method, 'solveCodebook'>;
+
+const NEAREST: OnCodebook = {
+  solveCodebook: (weight, codebook) => ({ quantized: roundToCodebook(weight, codebook) }),
+};
+
+const FITTED: OnCodebook = {
+  solveCodebook: (weight, codebook, statistics) => ({
+    quantized: fitCodebook(weight, codebook, statistics),
+  }),
+};
+
 /** One that looks at the weight alone. */
 function plain(
   name: string,
@@ -45,6 +59,7 @@ function plain(
     needs: [],
     sequential: false,
     solve: async (weight, grid) => ({ quantized: solve(weight, grid, await gridKernels()) }),
+    ...(name === 'rtn' ? NEAREST : FITTED),
   };
 }
 
@@ -64,6 +79,7 @@ function weighted(name: string, needs: readonly Collected[], solve: Informed): M
     solve: async (weight, grid, statistics) => ({
       quantized: solve(weight, grid, required(name, statistics), await gridKernels()),
     }),
+    ...FITTED,
   };
 }
 
@@ -94,6 +110,15 @@ function sequential(
       const refinement = { damping, asymmetric, scaleType: grid.scaleType, rounds: 1 };
       return { quantized: refineRounding(weight, start, seen, refinement, await panels()), damping };
     },
+    async solveCodebook(weight, codebook, statistics) {
+      const { activationOrder, asymmetric, damping } = settings;
+      const options = { ...codebook, activationOrder, asymmetric, damping };
+      const quantized = gptqCodebook(weight, required(name, statistics), options, await panels());
+      const instead = refined
+        ? { algorithm: 'gptq-act-order', reason: 'on a code book best goes no further than gptq-act-order' }
+        : undefined;
+      return { quantized, damping: quantized.damping, instead };
+    },
   };
 }
 
@@ -114,13 +139,18 @@ const awqScales: Method = {
   },
 };
 
+/** Where there is nothing to weigh errors with. */
+export const WITHOUT_DATA: Method = plain('fit', (weight, grid, kernels) =>
+  fitGrid(weight, grid, { zeros: grid.zeroPoints }, kernels),
+);
+
 const ALL: readonly Method[] = [
   plain('rtn', roundToNearest),
   plain('clip', (weight, grid, kernels) => clipSearch(weight, grid, {}, kernels)),
   weighted('clip-weighted', ['squares'], (weight, grid, statistics, kernels) =>
     clipSearch(weight, grid, { statistics }, kernels),
   ),
-  plain('fit', (weight, grid, kernels) => fitGrid(weight, grid, { zeros: grid.zeroPoints }, kernels)),
+  WITHOUT_DATA,
   weighted('fit-weighted', ['squares'], (weight, grid, statistics, kernels) =>
     fitGrid(weight, grid, { statistics, zeros: grid.zeroPoints }, kernels),
   ),

@@ -9,6 +9,13 @@
 
 import { setImmediate } from 'node:timers/promises';
 import {
+  type CodebookMatrix,
+  type CodebookOptions,
+  dequantizeCodebook,
+  fitCodebook,
+  roundToCodebook,
+} from '../../algorithms/codebook.ts';
+import {
   dequantizeMatrix,
   type GridOptions,
   type QuantizedMatrix,
@@ -18,11 +25,16 @@ import type { Collected, Product } from '../../calibration/collect/products.ts';
 import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
 import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
+import { placesFirst } from './filters.ts';
 import { fromMatrix, type Layer, toMatrix } from './layers.ts';
 
+/** What a weight's codes stand for: evenly spaced values, or the levels of a code book. */
+export type LayerGrid = GridOptions | CodebookOptions;
+export type CodedWeight = QuantizedMatrix | CodebookMatrix;
+
 /** What a method made of one weight. */
-export interface Solution {
-  readonly quantized: QuantizedMatrix;
+export interface Solution<Coded extends CodedWeight = QuantizedMatrix> {
+  readonly quantized: Coded;
   /** f32 [outputs, inputs], where the layer computes with something else than the grid's own values (AWQ's folded scales). */
   readonly effective?: Float32Array | undefined;
   /** Share of the mean diagonal of H that was added to it, where the method factorises H. */
@@ -42,6 +54,12 @@ export interface Method {
     grid: GridOptions,
     statistics: InputStatistics | undefined,
   ): Solution | Promise<Solution>;
+  /** The same onto a code book; a method without it leaves such weights to the fit of their scales. */
+  solveCodebook?(
+    weight: WeightMatrix,
+    codebook: CodebookOptions,
+    statistics: InputStatistics | undefined,
+  ): Solution<CodebookMatrix> | Promise<Solution<CodebookMatrix>>;
 }
 
 /**
@@ -72,7 +90,7 @@ export interface LayerReport {
 }
 
 export interface SolvedLayer {
-  readonly quantized: QuantizedMatrix;
+  readonly quantized: CodedWeight;
   /** f32 in stored order: what the runtime multiplies with. */
   readonly values: Float32Array;
   readonly report: LayerReport;
@@ -82,9 +100,11 @@ export interface SolveOptions extends RunOptions {
   readonly method: Method;
   /** Round-to-nearest, which every result is compared with. */
   readonly baseline: (weight: WeightMatrix, grid: GridOptions) => QuantizedMatrix;
-  readonly gridOf: (layer: Layer) => GridOptions;
+  readonly gridOf: (layer: Layer) => LayerGrid;
   /** f32 in stored order. */
   readonly read: (layer: Layer) => Promise<Float32Array>;
+  /** Weights that are settled already: f32 in stored order, by key. */
+  readonly settled?: ReadonlyMap<string, Float32Array> | undefined;
   /** Without it no statistics are collected; methods that need them refuse. */
   readonly collect?: CollectStatistics | undefined;
   readonly onLayer?: ((report: LayerReport, done: number, total: number) => void) | undefined;
@@ -97,7 +117,7 @@ export async function solveLayers(
 ): Promise<Map<string, SolvedLayer>> {
   const { method, collect, gridOf, read, onLayer, onProgress, signal } = options;
   const solved = new Map<string, SolvedLayer>();
-  const replaced = new Map<string, Float32Array>();
+  const replaced = new Map<string, Float32Array>(options.settled);
   const weightBytes = layers.reduce((sum, { outputs, inputs }) => sum + outputs * inputs * 4, 0);
   let bytesDone = 0;
   for (const stage of stagesOf(layers, method)) {
@@ -122,7 +142,7 @@ export async function solveLayers(
       const values = toMatrix(await read(layer), layer);
       const weight: WeightMatrix = { values, outputs: layer.outputs, inputs: layer.inputs };
       const grid = gridOf(layer);
-      const seen = statistics?.get(layer.key);
+      const seen = placesFirst(statistics?.get(layer.key), layer);
       const done = await solveOne(layer, weight, grid, seen, options);
       solved.set(layer.key, done);
       replaced.set(layer.key, done.values);
@@ -143,22 +163,25 @@ function stagesOf(layers: readonly Layer[], method: Method): Layer[][] {
 async function solveOne(
   layer: Layer,
   weight: WeightMatrix,
-  grid: GridOptions,
+  grid: LayerGrid,
   statistics: InputStatistics | undefined,
   { method, baseline }: SolveOptions,
 ): Promise<SolvedLayer> {
-  const solution = await solveGroups(layer, weight, grid, statistics, method);
+  const solution =
+    'levels' in grid
+      ? await solveCodebook(weight, grid, statistics, method)
+      : await solveGroups(layer, weight, grid, statistics, method);
   const { quantized, damping, instead } = solution;
-  const restored = solution.effective ?? dequantizeMatrix(quantized);
-  const before = dequantizeMatrix(baseline(weight, grid));
+  const restored = solution.effective ?? dequantizeCoded(quantized);
+  const before = dequantizeCoded('levels' in grid ? roundToCodebook(weight, grid) : baseline(weight, grid));
   return {
     quantized,
     values: fromMatrix(restored, layer),
     report: {
       layer: layer.name,
       algorithm: instead?.algorithm ?? method.name,
-      bits: grid.bits,
-      groupSize: grid.groupSize,
+      bits: 'levels' in grid ? Math.ceil(Math.log2(grid.levels.length)) : grid.bits,
+      groupSize: 'levels' in grid ? grid.blockSize : grid.groupSize,
       errorBefore: relativeError(weight, before, statistics),
       errorAfter: relativeError(weight, restored, statistics),
       damping,
@@ -167,6 +190,22 @@ async function solveOne(
       note: instead?.reason,
     },
   };
+}
+
+/** f32 [outputs, inputs]. */
+export function dequantizeCoded(coded: CodedWeight): Float32Array {
+  return 'levels' in coded ? dequantizeCodebook(coded) : dequantizeMatrix(coded);
+}
+
+function solveCodebook(
+  weight: WeightMatrix,
+  codebook: CodebookOptions,
+  statistics: InputStatistics | undefined,
+  method: Method,
+): Solution<CodebookMatrix> | Promise<Solution<CodebookMatrix>> {
+  if (method.solveCodebook !== undefined) return method.solveCodebook(weight, codebook, statistics);
+  const reason = `${method.name} has no form for code books; scales were fitted`;
+  return { quantized: fitCodebook(weight, codebook), instead: { algorithm: 'fit', reason } };
 }
 
 function deadInputs(statistics: InputStatistics | undefined): number {
