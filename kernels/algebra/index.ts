@@ -5,3 +5,4 @@
 
 export { panelProducts } from './panel';
 export { roundColumns } from './round';
+export { addProducts, descendInPairs, descendSingly } from './rows';

@@ -34,7 +34,8 @@ function roundPair(carried: v128, target: usize, scale: usize, zero: usize, top:
   const s = v128.load(scale);
   const z = v128.load(zero);
   const code = nearest(f64x2.add(wanted, carried), s, z, top);
-  const restored = f64x2.promote_low_f32x4(f32x4.demote_f64x2_zero(f64x2.mul(f64x2.sub(code, z), s)));
+  const shifted = f32x4.demote_f64x2_zero(f64x2.sub(code, z));
+  const restored = f64x2.promote_low_f32x4(f32x4.mul(shifted, f32x4.demote_f64x2_zero(s)));
   const error = f64x2.sub(wanted, restored);
   v128.store(errors, error);
   const whole = i32x4.trunc_sat_f64x2_u_zero(code);

@@ -73,7 +73,7 @@ export function roundColumns(
         const zero = zeroPoints[(first + row) * groups + group]!;
         const code = nearestCode(target[at]! + carried[row]!, scale, zero, top);
         codes[at] = code;
-        errors[c * ROWS + row] = target[at]! - Math.fround((code - zero) * scale);
+        errors[c * ROWS + row] = target[at]! - restoredValue(code, scale, zero);
       }
     }
   }
@@ -84,6 +84,11 @@ export function roundColumns(
 export function nearestCode(value: number, scale: number, zero: number, top: number): number {
   const code = scale === 0 ? Math.round(zero) : Math.round(value / scale + zero);
   return code < 0 ? 0 : Math.min(code, top);
+}
+
+/** What the runtime makes of a code, in f32: zeros need not be integers. */
+export function restoredValue(code: number, scale: number, zero: number): number {
+  return Math.fround(Math.fround(code - zero) * scale);
 }
 
 function carryErrors(

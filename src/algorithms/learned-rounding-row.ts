@@ -6,7 +6,7 @@
  * Pair: a code goes one step the cheaper way, and the other one that then gains most follows; kept where both together gain.
  */
 
-import { nearestCode } from './babai.ts';
+import { nearestCode, restoredValue } from './babai.ts';
 
 export interface RowGrid {
   readonly groupSize: number;
@@ -37,7 +37,7 @@ export function restate(row: RowState, target: Float64Array, gram: Float64Array,
   gradient.fill(0);
   for (let j = 0; j < n; j++) {
     const group = Math.floor(j / groupSize);
-    values[j] = Math.fround((codes[j]! - zeros[group]!) * scales[group]!);
+    values[j] = restoredValue(codes[j]!, scales[group]!, zeros[group]!);
     addRow(gradient, gram, j, values[j]! - target[j]!);
   }
   let error = 0;
@@ -45,14 +45,21 @@ export function restate(row: RowState, target: Float64Array, gram: Float64Array,
   return error;
 }
 
-function addRow(gradient: Float64Array, gram: Float64Array, j: number, factor: number): void {
-  const n = gradient.length;
+/** Adds a multiple of row j of H, or of its beginning, where the gradient is shorter. */
+export function addRow(
+  gradient: Float64Array,
+  gram: Float64Array,
+  j: number,
+  factor: number,
+  n = gradient.length,
+): void {
   if (factor === 0) return;
-  for (let k = 0, at = j * n; k < n; k++, at++) gradient[k] = gradient[k]! + factor * gram[at]!;
+  const length = gradient.length;
+  for (let k = 0, at = j * n; k < length; k++, at++) gradient[k] = gradient[k]! + factor * gram[at]!;
 }
 
 function setCode(row: RowState, gram: Float64Array, j: number, code: number, group: number): void {
-  const value = Math.fround((code - row.zeros[group]!) * row.scales[group]!);
+  const value = restoredValue(code, row.scales[group]!, row.zeros[group]!);
   addRow(row.gradient, gram, j, value - row.values[j]!);
   row.values[j] = value;
   row.codes[j] = code;
@@ -72,7 +79,7 @@ export function descendSingly(row: RowState, gram: Float64Array, grid: RowGrid, 
       const own = gram[j * n + j]!;
       const code = nearestCode(values[j]! - gradient[j]! / own, scale, zeros[group]!, grid.top);
       if (code === codes[j]) continue;
-      const change = Math.fround((code - zeros[group]!) * scale) - values[j]!;
+      const change = restoredValue(code, scale, zeros[group]!) - values[j]!;
       const gain = -change * (2 * gradient[j]! + change * own);
       if (gain <= LEAST_GAIN * own * scale * scale) continue;
       setCode(row, gram, j, code, group);
@@ -96,7 +103,7 @@ export function descendInPairs(row: RowState, gram: Float64Array, grid: RowGrid)
     const step = stepAgainst(gradient[j]!, scale);
     const code = codes[j]! + step;
     if (code < 0 || code > grid.top) continue;
-    const change = Math.fround((code - zeros[group]!) * scale) - values[j]!;
+    const change = restoredValue(code, scale, zeros[group]!) - values[j]!;
     const cost = change * (2 * gradient[j]! + change * gram[j * n + j]!);
     let best = -1;
     let bestCost = -LEAST_GAIN * gram[j * n + j]! * scale * scale - cost;

@@ -32,4 +32,52 @@ export interface AlgebraKernels extends PanelProducts {
     compensation: Float64Array,
     codes: Uint8Array,
   ): void;
+  /** Room for `rows` rows over one H, until it is called again. */
+  rowSet(problem: RowProblem, rows: number): RowSet;
+}
+
+/** The H of rows whose codes move, and their grid. */
+export interface RowProblem {
+  /** H, f64 [n, n], symmetric. */
+  readonly gram: Float64Array;
+  readonly n: number;
+  readonly groupSize: number;
+  /** The largest code. */
+  readonly top: number;
+}
+
+/**
+ * Rows of one H whose codes are moved together (src/algorithms/learned-rounding-row.ts says what the moves are). The arrays lie where the
+ * kernels see them: write and read them between calls, and take none after the next call of `rowSet`.
+ */
+export interface RowSet {
+  /** How many rows there is room for. */
+  readonly rows: number;
+  /** Distance of rows in codes, values, differences and gradients; at least n, what lies behind stays 0. */
+  readonly stride: number;
+  /** [rows, stride] */
+  readonly codes: Uint8Array;
+  /** [rows, groups] */
+  readonly scales: Float32Array;
+  /** [rows, groups] */
+  readonly zeros: Float32Array;
+  /** [rows, stride] */
+  readonly values: Float64Array;
+  /** [rows, stride]: values − targets, where `addProducts` is to be called. */
+  readonly differences: Float64Array;
+  /** [rows, stride]: differences · H, which moves keep up to date. */
+  readonly gradients: Float64Array;
+  /** Not 0 for rows that take part in moves. */
+  readonly active: Uint8Array;
+  /** [rows]: moves add how much they lowered the error. */
+  readonly gains: Float64Array;
+  /**
+   * gradients += differences · H, over the inputs `from` … `to − 1` and the first `columns` of H; all, by default. Ranges go out to
+   * multiples of four: differences must be 0 there.
+   */
+  addProducts(from?: number, to?: number, columns?: number): void;
+  /** Single moves, over and over, at most `sweeps` times; clears `active`. */
+  descendSingly(sweeps: number): void;
+  /** One pass of pair moves. */
+  descendInPairs(): void;
 }

@@ -5,7 +5,7 @@
 
 import type { AlgebraKernels } from './algebra.ts';
 
-export type { AlgebraKernels, ColumnGrid } from './algebra.ts';
+export type { AlgebraKernels, ColumnGrid, RowProblem, RowSet } from './algebra.ts';
 export { PANEL_COLUMNS, type PanelProducts } from './panel.ts';
 
 /** New SIMD kernels with their own memory, or undefined where the machine cannot run them. */

@@ -8,6 +8,7 @@ import type { AlgebraKernels } from './algebra.ts';
 import { KERNEL_MODULE } from './module.gen.ts';
 import { PANEL_COLUMNS } from './panel.ts';
 import { rounding } from './rounding.ts';
+import { rowSets } from './row-sets.ts';
 
 /** Rows and columns of a tile are computed together. */
 const TILE = 4;
@@ -18,6 +19,9 @@ export async function createAlgebraKernels(): Promise<AlgebraKernels | undefined
   if (core === undefined) return undefined;
   const memory = new KernelMemory(core);
   const kernel = await memory.attach(KERNEL_MODULE);
+  // Rows keep their H over many calls of the others.
+  const rowMemory = new KernelMemory(core);
+  const rowKernel = await rowMemory.attach(KERNEL_MODULE);
   const panelProducts = kernel('panelProducts');
   let panelAt = 0;
   let loaded = 0;
@@ -25,6 +29,7 @@ export async function createAlgebraKernels(): Promise<AlgebraKernels | undefined
 
   return {
     roundColumns: rounding(memory, kernel('roundColumns')),
+    rowSet: rowSets(rowMemory, rowKernel),
     load(panel, rows) {
       const padded = rows + 2 * TILE;
       const arena = memory.arena((padded + padded) * PANEL_COLUMNS * 4 + 64);
