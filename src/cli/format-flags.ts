@@ -19,6 +19,7 @@ const ONNX_ONLY: ReadonlySet<string> = new Set([
   '--external-data',
   '--nonfinite',
   '--algorithm',
+  '--prepare',
   '--activations',
   '--data',
   '--samples',

@@ -34,6 +34,7 @@ import { checkText, writeText } from './write-text.ts';
 
 export interface QuantizeFlags extends RecipeFlags, ProofFlags, LossFlags {
   readonly algorithm?: AlgorithmName | undefined;
+  readonly prepare?: readonly string[] | undefined;
   readonly target?: readonly string[] | undefined;
   readonly output?: string | undefined;
   readonly force?: boolean | undefined;
@@ -75,6 +76,7 @@ export async function runQuantize(
     output: flags.output,
     targets,
     algorithm: flags.algorithm,
+    prepare: flags.prepare,
     data: dataOptions(flags, flags.evaluateData !== undefined),
     maxLoss: maxLossOptions(flags),
     threads: flags.threads,

@@ -18,6 +18,13 @@ export const PREPARATIONS = {
   equalize: {
     summary: 'evens out the ranges of channels between neighbouring layers (cross-layer equalization)',
   },
+  smooth: {
+    summary: 'takes outliers out of activations into the weights that read them (SmoothQuant; data)',
+    setting: {
+      expected: 'an exponent from 0 to 1, or auto: smooth=0.5',
+      fits: (text: string) => text === 'auto' || (/^\d*\.?\d+$/.test(text) && Number(text) <= 1),
+    },
+  },
 } as const satisfies Readonly<Record<string, PreparationKind>>;
 
 export type PreparationName = keyof typeof PREPARATIONS;

@@ -3,6 +3,7 @@
 import { type Command, Option } from 'commander';
 import { LOSS_NAMES } from '../../compress/max-loss/names.ts';
 import { ALGORITHM_NAMES } from '../../compress/solve/names.ts';
+import { PREPARATION_NAMES } from '../../planning/preparation.ts';
 import { lossOption } from '../loss-flags.ts';
 import { integerOption, listOption, placedOption, repeatOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
@@ -66,6 +67,11 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     )
     .addOption(new Option('--nonfinite <policy>', 'weights that hold NaN or Inf').choices(['error', 'keep']))
     .optionsGroup('ONNX, quality from data (docs/algorithms.md):')
+    .option(
+      '--prepare <passes>',
+      `edits of the float model that leave what it computes unchanged: ${PREPARATION_NAMES.join(', ')} (docs/prepare.md)`,
+      listOption,
+    )
     .addOption(
       new Option('--algorithm <name>', 'how the codes of the weights are chosen').choices(ALGORITHM_NAMES),
     )

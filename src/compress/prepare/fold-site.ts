@@ -46,7 +46,7 @@ export async function foldFactors(
 }
 
 /** What the node reads now: an earlier place may have given it a copy. */
-function currentTensor(model: EditableModel, { node, input, tensor }: ChannelEnd): TensorProto {
+export function currentTensor(model: EditableModel, { node, input, tensor }: ChannelEnd): TensorProto {
   return model.constant(node.input[input] ?? '') ?? tensor;
 }
 

@@ -5,4 +5,5 @@ import type { PreparationPass } from './pass.ts';
 
 export const PASSES: Readonly<Record<PreparationName, () => Promise<PreparationPass>>> = {
   equalize: async () => (await import('./equalize.ts')).equalize,
+  smooth: async () => (await import('./smooth.ts')).smooth,
 };
