@@ -84,7 +84,7 @@ export async function evaluateModel(file: string, options: EvaluateOptions): Pro
   const dataset = await openModelData(
     original ?? model,
     'source' in options.data ? whole(options.data) : options.data,
-    { signal, threads },
+    { signal, threads, runtime },
   );
   const notes = [...dataset.notes];
   const measure = options.cost !== false;

@@ -144,18 +144,21 @@ export function scatterSvg(title: string, points: readonly Point[], options: Sca
   const { width = 1080, height = 300, logX = false } = options;
   const place = (x: number): number => (logX ? Math.log10(Math.max(x, Number.MIN_VALUE)) : x);
   const finite = points.filter(({ x, y }) => Number.isFinite(place(x)) && Number.isFinite(y));
-  const frame = { left: 56, right: width - 12, top: 12, bottom: height - 40 };
   const xs = extent(finite.map(({ x }) => place(x)));
   const ys = extent(finite.map(({ y }) => y));
+  const yTicks = ticks(ys.low, ys.high).map((tick) => ({ tick, text: formatValue(tick) }));
+  // The label of the axis stands beside the longest of its figures.
+  const longest = yTicks.reduce((n, { text }) => Math.max(n, [...text].length), 4);
+  const frame = { left: 28 + 7 * longest, right: width - 12, top: 12, bottom: height - 40 };
   const sx = (x: number): number =>
     frame.left + ((x - xs.low) / (xs.high - xs.low)) * (frame.right - frame.left);
   const sy = (y: number): number =>
     frame.bottom - ((y - ys.low) / (ys.high - ys.low)) * (frame.bottom - frame.top);
   const parts: string[] = [];
-  for (const tick of ticks(ys.low, ys.high)) {
+  for (const { tick, text } of yTicks) {
     parts.push(
       `<line class="grid" x1="${frame.left}" x2="${frame.right}" y1="${at(sy(tick))}" y2="${at(sy(tick))}"/>` +
-        `<text x="${frame.left - 8}" y="${at(sy(tick) + 4)}" text-anchor="end">${escapeXml(formatValue(tick))}</text>`,
+        `<text x="${frame.left - 8}" y="${at(sy(tick) + 4)}" text-anchor="end">${escapeXml(text)}</text>`,
     );
   }
   const xTicks = logX
