@@ -9,7 +9,7 @@
 
 import { byteLength, type DType } from '../../core/dtype.ts';
 import { WhittleError } from '../../errors.ts';
-import { createAtomicFile } from '../../io/atomic-file.ts';
+import { type WrittenTensor, writeSafetensors } from '../../formats/safetensors/writer.ts';
 import { openFile } from '../../io/file-source.ts';
 import type { ByteSource } from '../../io/source.ts';
 import type { StoredArray } from '../data/array-rows.ts';
@@ -23,51 +23,18 @@ const VERSION = 1;
 const WIDE = ['squares', 'magnitudes', 'sums'] as const;
 const MATRICES = ['gram', 'cross'] as const;
 
-interface Tensor {
-  readonly name: string;
-  readonly dtype: 'F64' | 'F32' | 'U8';
-  readonly shape: readonly number[];
-  readonly bytes: Uint8Array;
-}
-
 /** @throws WhittleError E_OUTPUT_EXISTS, E_NOT_FOUND, E_ACCESS, E_NO_SPACE, E_IO */
 export async function saveStatistics(
   path: string,
   set: StatisticsSet,
   { force }: { readonly force?: boolean | undefined } = {},
 ): Promise<void> {
-  const tensors = tensorsOf(set);
-  const header: Record<string, unknown> = {};
-  let at = 0;
-  for (const { name, dtype, shape, bytes } of tensors) {
-    header[name] = { dtype, shape, data_offsets: [at, at + bytes.length] };
-    at += bytes.length;
-  }
-  const text = JSON.stringify(header);
-  const encoded = new TextEncoder().encode(text);
-  // Elements of 8 bytes begin at a multiple of 8.
-  const head = new Uint8Array(8 + Math.ceil(encoded.length / 8) * 8).fill(0x20);
-  new DataView(head.buffer).setBigUint64(0, BigInt(head.length - 8), true);
-  head.set(encoded, 8);
-  const file = await createAtomicFile(path, { force, size: head.length + at });
-  try {
-    await file.write(0, head);
-    let offset = head.length;
-    for (const { bytes } of tensors) {
-      await file.write(offset, bytes);
-      offset += bytes.length;
-    }
-    await file.commit();
-  } catch (error) {
-    await file.abort();
-    throw error;
-  }
+  await writeSafetensors(path, tensorsOf(set), { force });
 }
 
-/** f64 first, bytes last, so that every tensor is aligned. */
-function tensorsOf({ entries, datasets, samples }: StatisticsSet): Tensor[] {
-  const wide: Tensor[] = [];
-  const narrow: Tensor[] = [];
+function tensorsOf({ entries, datasets, samples }: StatisticsSet): WrittenTensor[] {
+  const wide: WrittenTensor[] = [];
+  const narrow: WrittenTensor[] = [];
   const described: unknown[] = [];
   for (const [weight, found] of entries) {
     const { inputs, groups = 1, rows } = found;
@@ -79,24 +46,29 @@ function tensorsOf({ entries, datasets, samples }: StatisticsSet): Tensor[] {
           name: `${weight}.${part}`,
           dtype: 'F64',
           shape: [groups, inputs],
-          bytes: bytesOf(values),
+          bytes: () => bytesOf(values),
         });
       }
     }
     const { peaks } = found;
     if (peaks !== undefined) {
-      narrow.push({ name: `${weight}.peaks`, dtype: 'F32', shape: [groups, inputs], bytes: bytesOf(peaks) });
+      narrow.push({
+        name: `${weight}.peaks`,
+        dtype: 'F32',
+        shape: [groups, inputs],
+        bytes: () => bytesOf(peaks),
+      });
     }
     for (const part of MATRICES) {
       const values = found[part];
       if (values === undefined) continue;
       const shape = [groups, inputs, inputs];
-      narrow.push({ name: `${weight}.${part}`, dtype: 'F32', shape, bytes: bytesOf(values) });
+      narrow.push({ name: `${weight}.${part}`, dtype: 'F32', shape, bytes: () => bytesOf(values) });
     }
   }
   const head = { version: VERSION, samples, datasets, entries: described };
   const bytes = new TextEncoder().encode(JSON.stringify(head));
-  return [...wide, ...narrow, { name: HEAD, dtype: 'U8', shape: [bytes.length], bytes }];
+  return [...wide, ...narrow, { name: HEAD, dtype: 'U8', shape: [bytes.length], bytes: () => bytes }];
 }
 
 function bytesOf({ buffer, byteOffset, byteLength: length }: Float32Array | Float64Array): Uint8Array {
