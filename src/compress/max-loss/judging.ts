@@ -77,7 +77,11 @@ export function startJudging(
 /** Whether anything that is asked for is fitted to data. */
 function isCalibrated({ algorithm = 'auto', data }: CompressOptions, recipes: readonly Recipe[]): boolean {
   if (data === undefined) return false;
-  if (recipes.some((recipe) => recipe.static !== undefined) || !isAlgorithm(algorithm)) return true;
+  if (
+    recipes.some(({ static: fixed, prepare }) => fixed !== undefined || prepare !== undefined) ||
+    !isAlgorithm(algorithm)
+  )
+    return true;
   return algorithm === 'auto' || (METHODS.get(algorithm)?.needs.length ?? 0) > 0;
 }
 

@@ -22,6 +22,7 @@ import { type KeepableLayer, keepableLayers, keeping, roundsActivations } from '
 import { formatLoss, type Loss, lossOf, naturalMeasure } from './measures.ts';
 import { LOSS_MEASURES, type LossMeasure } from './names.ts';
 import { rankAlone, rankWeights } from './rank.ts';
+import { reuseCodes } from './reuse.ts';
 import { withinLoss } from './search.ts';
 
 /** A model with the data that its modes are judged on, and the options with what is left to calibrate on. */
@@ -57,7 +58,7 @@ export async function keepWithinLoss(
   maxLoss: MaxLoss,
   steps: Steps,
 ): Promise<ModesWithinLoss> {
-  const held: SolvedMode[] = [];
+  const held: AsyncDisposable[] = [];
   const dispose = async (): Promise<void> => {
     for (const solved of held) await solved[Symbol.asyncDispose]();
   };
@@ -76,7 +77,13 @@ export async function keepWithinLoss(
       await using rankJudge = await createJudge(original, ranking, { runtime, threads: options.threads });
       const kept: PlannedMode[] = [];
       for (const mode of modes) {
-        const search = new ModeSearch(judged, mode, maxLoss, steps, { folder, judge, rankJudge, runtime });
+        const search = new ModeSearch(judged, mode, maxLoss, steps, {
+          folder,
+          judge,
+          rankJudge,
+          runtime,
+          held,
+        });
         const { solved, loss } = await search.run(ranking);
         held.push(solved);
         kept.push({ ...solved.mode, loss });
@@ -105,6 +112,8 @@ interface Candidate {
 }
 
 interface Bench {
+  /** Disposed of when everything is written. */
+  readonly held: AsyncDisposable[];
   readonly folder: string;
   readonly judge: Judge;
   readonly rankJudge: Judge;
@@ -118,12 +127,15 @@ class ModeSearch {
   readonly #maxLoss: MaxLoss;
   readonly #steps: Steps;
   readonly #bench: Bench;
+  readonly #held: AsyncDisposable[];
   readonly #layers: readonly KeepableLayer[];
   readonly #losses: Loss[] = [];
   #made = 0;
   #tried = 0;
   #measure: LossMeasure | undefined;
   #whole: DataQuality | undefined;
+  /** The mode with nothing kept, solved: later tries take its codes. */
+  #first: SolvedMode | undefined;
 
   constructor(judged: JudgedModel, mode: PlannedMode, maxLoss: MaxLoss, steps: Steps, bench: Bench) {
     this.#judged = judged;
@@ -131,6 +143,7 @@ class ModeSearch {
     this.#maxLoss = maxLoss;
     this.#steps = steps;
     this.#bench = bench;
+    this.#held = bench.held;
     this.#layers = keepableLayers(mode);
     this.#measure = maxLoss.measure;
   }
@@ -183,13 +196,25 @@ class ModeSearch {
     this.#say(`${kept.length} layers kept`);
     const mode = kept.length === 0 ? this.#mode : await this.#plan(kept);
     if (mode === undefined) return undefined;
-    const solved = await this.#steps.solve(this.#judged, mode);
+    const solved = await this.#solve(mode);
     try {
       return { solved, ...(await this.#write(solved.mode)) };
     } catch (error) {
       await solved[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  async #solve(mode: PlannedMode): Promise<SolvedMode> {
+    const first = this.#first;
+    const reused = first && reuseCodes({ before: this.#mode, after: first.mode }, mode);
+    if (reused !== undefined) return { mode: reused, [Symbol.asyncDispose]: async () => {} };
+    const solved = await this.#steps.solve(this.#judged, mode);
+    if (first !== undefined) return solved;
+    this.#first = solved;
+    this.#held.push(solved);
+    // Held until the end, whatever becomes of this try.
+    return { mode: solved.mode, [Symbol.asyncDispose]: async () => {} };
   }
 
   #plan(kept: readonly KeepableLayer[]): Promise<PlannedMode | undefined> {
@@ -232,7 +257,8 @@ class ModeSearch {
   }
 
   async #rank({ file }: Candidate, ranking: JudgedData['evaluation']): Promise<KeepableLayer[]> {
-    const { model, options } = this.#judged;
+    const { options } = this.#judged;
+    const model = this.#mode.prepared?.model ?? this.#judged.model;
     const { rankJudge, runtime } = this.#bench;
     const { signal, threads } = options;
     const onProgress = this.#reporter();
