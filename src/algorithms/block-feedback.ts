@@ -17,9 +17,9 @@ import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { compensatedImportance, compensationRows, roundColumns } from './babai.ts';
 import type { FactorisedGram } from './damping.ts';
 import { type RoundingProblem, roundingProblem } from './gptq.ts';
-import { descendInPairs, descendSingly, type RowState, restate } from './learned-rounding-row.ts';
 import { quadraticForm } from './linear-algebra.ts';
 import type { QuantizedMatrix, WeightMatrix } from './matrix.ts';
+import { descendRows, giveRow, openRowSet, restateRows, takeRows } from './row-set.ts';
 
 /** A form of blocks, as an algorithm sees it. */
 export interface BlockEncoder {
@@ -94,7 +94,7 @@ export function feedBlocks(
   const compensation = compensationRows(factor);
   const round = (grid: Omit<QuantizedMatrix, 'codes'>): Uint8Array => {
     const codes = roundColumns(problem.target, grid, factor.order, compensation, algebra);
-    if (options.refined === true) refineCodes({ ...grid, codes }, problem.target, factor);
+    if (options.refined === true) refineCodes({ ...grid, codes }, problem.target, factor, algebra);
     return codes;
   };
   best.offer(encodeWith(encoder, weight.values, inputs, squares));
@@ -193,25 +193,22 @@ function gridOf(
 }
 
 /** Codes go down on the exact error, row by row. */
-function refineCodes(grid: QuantizedMatrix, target: Float64Array, { gram }: FactorisedGram): void {
+function refineCodes(
+  grid: QuantizedMatrix,
+  target: Float64Array,
+  { gram }: FactorisedGram,
+  algebra: AlgebraKernels | undefined,
+): void {
   const { outputs, inputs: n, groupSize } = grid;
-  const groups = n / groupSize;
-  const values = new Float64Array(n);
-  const gradient = new Float64Array(n);
-  const limits = { groupSize, top: 2 ** grid.bits - 1 };
-  for (let output = 0; output < outputs; output++) {
-    const row: RowState = {
-      codes: grid.codes.subarray(output * n, (output + 1) * n),
-      scales: grid.scales.subarray(output * groups, (output + 1) * groups),
-      zeros: grid.zeroPoints.subarray(output * groups, (output + 1) * groups),
-      values,
-      gradient,
-    };
-    restate(row, target.subarray(output * n, (output + 1) * n), gram, groupSize);
-    descendSingly(row, gram, limits, SWEEPS);
-    for (let pass = 0; pass < PAIR_PASSES; pass++) {
-      if (descendInPairs(row, gram, limits) + descendSingly(row, gram, limits, SWEEPS) <= 0) break;
-    }
+  const set = openRowSet({ gram, n, groupSize, top: 2 ** grid.bits - 1 }, algebra);
+  const errors = new Float64Array(set.rows);
+  for (let first = 0; first < outputs; first += set.rows) {
+    const count = takeRows(set, grid, first);
+    restateRows(set, target.subarray(first * n, (first + count) * n), n, groupSize, errors);
+    set.active.fill(1, 0, count);
+    set.descendSingly(SWEEPS);
+    descendRows(set, count, PAIR_PASSES, SWEEPS);
+    for (let row = 0; row < count; row++) giveRow(set, row, grid, first + row);
   }
 }
 

@@ -30,21 +30,6 @@ export interface RowState {
 /** Gains below this share of a value's own error are rounding noise. */
 const LEAST_GAIN = 1e-9;
 
-/** Values and gradient of codes, scales and zeros; returns the error. */
-export function restate(row: RowState, target: Float64Array, gram: Float64Array, groupSize: number): number {
-  const { codes, scales, zeros, values, gradient } = row;
-  const n = codes.length;
-  gradient.fill(0);
-  for (let j = 0; j < n; j++) {
-    const group = Math.floor(j / groupSize);
-    values[j] = restoredValue(codes[j]!, scales[group]!, zeros[group]!);
-    addRow(gradient, gram, j, values[j]! - target[j]!);
-  }
-  let error = 0;
-  for (let j = 0; j < n; j++) error += gradient[j]! * (values[j]! - target[j]!);
-  return error;
-}
-
 /** Adds a multiple of row j of H, or of its beginning, where the gradient is shorter. */
 export function addRow(
   gradient: Float64Array,

@@ -4,7 +4,7 @@
  *
  * Minimises E = tr((Ŵ − T) H (Ŵ − T)ᵀ), T = W, or what GPTAQ's term makes of it: the objective of "AdaRound" (M. Nagel et al. 2020) and, for one
  * layer, "AutoRound" (W. Cheng et al. 2023). Its gradient 2 (Ŵ − T) H needs no differentiation and no inputs, so codes descend on it
- * exactly, by single moves and pairs (learned-rounding-row.ts), instead of by a relaxation; scales are refitted to codes by least
+ * exactly, by single moves and pairs (learned-rounding-row.ts, several rows together: row-set.ts), instead of by a relaxation; scales are refitted to codes by least
  * squares over all groups of a row at once (refit.ts), and rows are rounded anew on the refitted grid (babai.ts). The best of each
  * row is kept, the start included, so no row's error rises. Cost: some 4 · rounds · rows · n² multiplications.
  */
@@ -15,9 +15,9 @@ import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { compensationRows, roundColumns } from './babai.ts';
 import { roundingProblem } from './gptq.ts';
 import { checkMatrix } from './grid.ts';
-import { descendInPairs, descendSingly, type RowState, restate } from './learned-rounding-row.ts';
 import type { QuantizedMatrix, WeightMatrix } from './matrix.ts';
-import { moveZeros, refitScales } from './refit.ts';
+import { createRefits } from './refit.ts';
+import { descendRows, giveRow, openRowSet, restateRows, rowOf, takeRows } from './row-set.ts';
 
 export interface RefineOptions {
   /** Share of H's mean diagonal that is added to it; default 0.01. */
@@ -55,42 +55,42 @@ export function refineRounding(
   );
   const compensation = compensationRows(factor);
   const { outputs, inputs: n, groupSize, bits } = start;
-  const groups = Math.ceil(n / groupSize);
   const best = copyOf(start);
   const trial = copyOf(start);
   const errors = new Float64Array(outputs).fill(Number.POSITIVE_INFINITY);
   const half = scaleType === 'f16';
   const fixedZeros = start.symmetric || !start.zeroPoints.every(Number.isInteger);
-  const grid = { groupSize, top: 2 ** bits - 1 };
-  const values = new Float64Array(n);
-  const gradient = new Float64Array(n);
+  const top = 2 ** bits - 1;
+  const refits = createRefits(factor.gram, n, groupSize);
+  const set = openRowSet({ gram: factor.gram, n, groupSize, top }, algebra);
+  const found = new Float64Array(set.rows);
+  const moved = new Uint8Array(set.rows);
 
   for (let round = 0; round <= rounds; round++) {
     if (round > 0) trial.codes.set(roundColumns(target, trial, factor.order, compensation, algebra));
-    for (let output = 0; output < outputs; output++) {
-      const row: RowState = {
-        codes: trial.codes.subarray(output * n, (output + 1) * n),
-        scales: trial.scales.subarray(output * groups, (output + 1) * groups),
-        zeros: trial.zeroPoints.subarray(output * groups, (output + 1) * groups),
-        values,
-        gradient,
-      };
-      const goal = target.subarray(output * n, (output + 1) * n);
-      let error = restate(row, goal, factor.gram, groupSize);
-      if (round === 0) errors[output] = error;
-      error -= descendSingly(row, factor.gram, grid, SWEEPS);
-      error = refitScales(row, goal, factor.gram, groupSize, half, error);
-      if (!fixedZeros && moveZeros(row, factor.gram, groupSize, grid.top))
-        error = restate(row, goal, factor.gram, groupSize);
-      for (let pass = 0; pass < PAIR_PASSES; pass++) {
-        const gained = descendInPairs(row, factor.gram, grid) + descendSingly(row, factor.gram, grid, SWEEPS);
-        if (gained <= 0) break;
+    for (let first = 0; first < outputs; first += set.rows) {
+      const count = takeRows(set, trial, first);
+      const goals = target.subarray(first * n, (first + count) * n);
+      restateRows(set, goals, n, groupSize, found);
+      if (round === 0) errors.set(found.subarray(0, count), first);
+      set.gains.fill(0);
+      set.active.fill(1, 0, count);
+      set.descendSingly(SWEEPS);
+      for (let r = 0; r < count; r++) found[r] = found[r]! - set.gains[r]!;
+      refits.scales(set, goals, half, found);
+      if (!fixedZeros) {
+        for (let r = 0; r < count; r++) moved[r] = Number(refits.zeros(rowOf(set, r, n), top));
+        if (moved.includes(1)) restateRows(set, goals, n, groupSize, found, moved);
       }
-      error = restate(row, goal, factor.gram, groupSize);
-      error = refitScales(row, goal, factor.gram, groupSize, half, error);
-      if (error < errors[output]!) {
-        errors[output] = error;
-        keepRow(best, trial, output);
+      descendRows(set, count, PAIR_PASSES, SWEEPS);
+      restateRows(set, goals, n, groupSize, found);
+      refits.scales(set, goals, half, found);
+      for (let r = 0; r < count; r++) {
+        // The next round goes on from here, better or not.
+        giveRow(set, r, trial, first + r);
+        if (!(found[r]! < errors[first + r]!)) continue;
+        errors[first + r] = found[r]!;
+        giveRow(set, r, best, first + r);
       }
     }
   }
@@ -109,14 +109,6 @@ function copyOf(start: QuantizedMatrix): QuantizedMatrix {
     scales: scales.slice(),
     zeroPoints: zeroPoints.slice(),
   };
-}
-
-function keepRow(best: QuantizedMatrix, trial: QuantizedMatrix, row: number): void {
-  const n = best.inputs;
-  const groups = Math.ceil(n / best.groupSize);
-  best.codes.set(trial.codes.subarray(row * n, (row + 1) * n), row * n);
-  best.scales.set(trial.scales.subarray(row * groups, (row + 1) * groups), row * groups);
-  best.zeroPoints.set(trial.zeroPoints.subarray(row * groups, (row + 1) * groups), row * groups);
 }
 
 function checkStart(weight: WeightMatrix, start: QuantizedMatrix): void {

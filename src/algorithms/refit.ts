@@ -2,95 +2,154 @@
  * Scales (and zeros) refitted to codes that stand: with u = code − zero the values of a row are Σ_g s_g u_g, so that the error
  * (v − t) H (v − t)ᵀ is a quadratic in the scales of all its groups at once, A s = b with A_gh = u_g H u_hᵀ and b_g = u_g H tᵀ: least
  * squares in the metric of the outputs. A zero that moves by one shifts its group by a scale; the move is kept where it gains.
- * Cost: n² multiplications a row.
+ * Cost: n² / 2 multiplications a row, and n² for what the refitted scales give.
  */
 
+import type { RowSet } from '../kernels/algebra/index.ts';
 import { storedScale } from '../kernels/grid/group.ts';
 import { factorise, solveFactorised } from './cholesky.ts';
-import { type RowState, restate } from './learned-rounding-row.ts';
+import { addRow, type RowState } from './learned-rounding-row.ts';
+import { restateRows, rowOf } from './row-set.ts';
 
-/**
- * Gives the row the scales that fit its codes best, where that lowers its error.
- * @param half - scales are stored as f16
- * @param error - the row's error now
- * @returns its error then
- */
-export function refitScales(
-  row: RowState,
-  target: Float64Array,
-  gram: Float64Array,
-  groupSize: number,
-  half: boolean,
-  error: number,
-): number {
-  const { codes, scales, zeros, values, gradient } = row;
-  const n = codes.length;
-  const groups = scales.length;
-  const normal = new Float64Array(groups * groups);
-  const wanted = new Float64Array(groups);
-  const product = new Float64Array(n);
-  for (let g = 0; g < groups; g++) {
-    const end = Math.min(n, (g + 1) * groupSize);
-    product.fill(0);
-    let slope = 0;
-    for (let j = g * groupSize; j < end; j++) {
-      const u = codes[j]! - zeros[g]!;
-      // b − A s = −u H (v − t): the step from the present scales needs no product with the target.
-      slope -= u * gradient[j]!;
-      if (u === 0) continue;
-      for (let k = 0, at = j * n; k < n; k++, at++) product[k] = product[k]! + u * gram[at]!;
-    }
-    wanted[g] = slope;
-    for (let h = 0; h <= g; h++) {
-      let sum = 0;
-      for (let k = h * groupSize; k < Math.min(n, (h + 1) * groupSize); k++)
-        sum += (codes[k]! - zeros[h]!) * product[k]!;
-      normal[g * groups + h] = sum;
-    }
-    // A group whose codes all stand at the zero has no say.
-    if (!(normal[g * groups + g]! > 0)) normal[g * groups + g] = 1;
-  }
-  for (let g = 0; g < groups; g++) normal[g * groups + g] = normal[g * groups + g]! * (1 + 1e-9);
-  if (factorise(normal, groups) >= 0) return error;
-  solveFactorised(normal, groups, wanted);
-  const before = { scales: scales.slice(), values: values.slice(), gradient: gradient.slice() };
-  for (let g = 0; g < groups; g++) {
-    const fitted = storedScale(scales[g]! + wanted[g]!, half);
-    // The sign of a scale is part of the encoding, and a scale of 0 would lose the codes.
-    if (fitted * scales[g]! > 0) scales[g] = fitted;
-  }
-  const after = restate(row, target, gram, groupSize);
-  if (after < error) return after;
-  scales.set(before.scales);
-  values.set(before.values);
-  gradient.set(before.gradient);
-  return error;
+export interface Refits {
+  /**
+   * Gives rows the scales that fit their codes best, where that lowers their error.
+   * @param goals - f64 [rows, n] @param half - scales are stored as f16 @param errors - of the rows, renewed
+   */
+  scales(set: RowSet, goals: Float64Array, half: boolean, errors: Float64Array): void;
+  /**
+   * Moves zeros by one where that lowers the row's error.
+   * @returns whether any moved; values and gradient are then out of date
+   */
+  zeros(row: RowState, top: number): boolean;
 }
 
-/** Moves zeros by one where that lowers the row's error. @returns whether any moved; values and gradient are then out of date */
-export function moveZeros(row: RowState, gram: Float64Array, groupSize: number, top: number): boolean {
-  const { codes, scales, zeros, gradient } = row;
+/** @param gram - H, f64 [n, n] */
+export function createRefits(gram: Float64Array, n: number, groupSize: number): Refits {
+  const groups = Math.ceil(n / groupSize);
+  let sums: GroupSums | undefined;
+  return {
+    scales(set, goals, half, errors) {
+      const count = goals.length / n;
+      const before = {
+        scales: set.scales.slice(),
+        values: set.values.slice(),
+        gradients: set.gradients.slice(),
+      };
+      const problems = normalEquations(set, count, n, groupSize);
+      for (let r = 0; r < count; r++) {
+        const { normal, wanted } = problems[r]!;
+        for (let g = 0; g < groups; g++) normal[g * groups + g] = normal[g * groups + g]! * (1 + 1e-9);
+        if (factorise(normal, groups) >= 0) continue;
+        solveFactorised(normal, groups, wanted);
+        const { scales } = rowOf(set, r, n);
+        for (let g = 0; g < groups; g++) {
+          const fitted = storedScale(scales[g]! + wanted[g]!, half);
+          // The sign of a scale is part of the encoding, and a scale of 0 would lose the codes.
+          if (fitted * scales[g]! > 0) scales[g] = fitted;
+        }
+      }
+      const after = new Float64Array(set.rows);
+      restateRows(set, goals, n, groupSize, after);
+      for (let r = 0; r < count; r++) {
+        if (after[r]! < errors[r]!) {
+          errors[r] = after[r]!;
+          continue;
+        }
+        const from = r * set.stride;
+        const to = from + n;
+        set.scales.set(before.scales.subarray(r * groups, (r + 1) * groups), r * groups);
+        set.values.set(before.values.subarray(from, to), from);
+        set.gradients.set(before.gradients.subarray(from, to), from);
+      }
+    },
+    zeros(row, top) {
+      sums ??= groupSums(gram, n, groupSize);
+      return moveZeros(row, sums, groupSize, top);
+    },
+  };
+}
+
+/** A and b − A s of each row, from the gradients, which are spoilt. */
+function normalEquations(set: RowSet, count: number, n: number, groupSize: number) {
+  const groups = Math.ceil(n / groupSize);
+  const rows = Array.from({ length: count }, (_, r) => {
+    const { codes, zeros, gradient } = rowOf(set, r, n);
+    const units = new Float64Array(n);
+    const wanted = new Float64Array(groups);
+    for (let j = 0; j < n; j++) {
+      const g = Math.floor(j / groupSize);
+      units[j] = codes[j]! - zeros[g]!;
+      // b − A s = −u H (v − t): the step from the present scales needs no product with the target.
+      wanted[g] = wanted[g]! - units[j]! * gradient[j]!;
+    }
+    return { units, wanted, normal: new Float64Array(groups * groups), gradient };
+  });
+  set.differences.fill(0);
+  for (let g = 0; g < groups; g++) {
+    const start = g * groupSize;
+    const end = Math.min(n, start + groupSize);
+    rows.forEach(({ units, gradient }, r) => {
+      gradient.fill(0, 0, end);
+      set.differences.set(units.subarray(start, end), r * set.stride + start);
+    });
+    set.addProducts(start, end, end);
+    rows.forEach(({ units, gradient, normal }, r) => {
+      set.differences.fill(0, r * set.stride + start, r * set.stride + end);
+      for (let h = 0; h <= g; h++) {
+        let sum = 0;
+        const last = Math.min(n, (h + 1) * groupSize);
+        for (let k = h * groupSize; k < last; k++) sum += units[k]! * gradient[k]!;
+        normal[g * groups + h] = sum;
+      }
+      // A group whose codes all stand at the zero has no say.
+      if (!(normal[g * groups + g]! > 0)) normal[g * groups + g] = 1;
+    });
+  }
+  return rows;
+}
+
+interface GroupSums {
+  /** Σ of the rows of H of each group, f64 [groups, n]. */
+  readonly rows: Float64Array;
+  /** Σ of H over each group's square, [groups]. */
+  readonly squares: Float64Array;
+}
+
+function groupSums(gram: Float64Array, n: number, groupSize: number): GroupSums {
+  const groups = Math.ceil(n / groupSize);
+  const rows = new Float64Array(groups * n);
+  const squares = new Float64Array(groups);
+  for (let j = 0; j < n; j++) {
+    const g = Math.floor(j / groupSize);
+    addRow(rows.subarray(g * n, (g + 1) * n), gram, j, 1);
+  }
+  for (let g = 0; g < groups; g++) {
+    for (let k = g * groupSize; k < Math.min(n, (g + 1) * groupSize); k++)
+      squares[g] = squares[g]! + rows[g * n + k]!;
+  }
+  return { rows, squares };
+}
+
+function moveZeros(
+  { codes, scales, zeros, gradient }: RowState,
+  sums: GroupSums,
+  groupSize: number,
+  top: number,
+): boolean {
   const n = codes.length;
   let moved = false;
   for (let g = 0; g < scales.length; g++) {
-    const start = g * groupSize;
-    const end = Math.min(n, start + groupSize);
     let slope = 0;
-    let curvature = 0;
-    for (let j = start; j < end; j++) {
-      slope += gradient[j]!;
-      for (let k = start; k < end; k++) curvature += gram[j * n + k]!;
-    }
+    for (let j = g * groupSize; j < Math.min(n, (g + 1) * groupSize); j++) slope += gradient[j]!;
     const way = slope > 0 === scales[g]! > 0 ? 1 : -1;
     const change = -way * scales[g]!;
     const zero = zeros[g]! + way;
-    if (zero < 0 || zero > top || change * (2 * slope + change * curvature) >= 0) continue;
+    if (zero < 0 || zero > top || change * (2 * slope + change * sums.squares[g]!) >= 0) continue;
     zeros[g] = zero;
     moved = true;
     // The gradient of later groups must know of it.
-    for (let j = start; j < end; j++) {
-      for (let k = 0, at = j * n; k < n; k++, at++) gradient[k] = gradient[k]! + change * gram[at]!;
-    }
+    addRow(gradient, sums.rows, g, change);
   }
   return moved;
 }
