@@ -95,6 +95,8 @@ export function inferRanks(proto: ModelProto): Ranks {
         visit(inner);
       }
       const inferred = outputRank(node, (name) => rankOf(graph, name), lengths);
+      const length = inferred === 1 ? outputLength(node, (name) => rankOf(graph, name), lengths) : undefined;
+      if (length !== undefined) lengths.set(node.output[0] ?? '', length);
       for (const name of node.output) own.set(name, declared.get(name) ?? inferred);
     }
   };
@@ -126,6 +128,24 @@ function outputRank(
     case 'Gemm':
     case 'Flatten':
       return 2;
+    case 'Shape':
+      return 1;
+    case 'ReduceL2':
+    case 'ReduceMax':
+    case 'ReduceMean':
+    case 'ReduceMin':
+    case 'ReduceSum':
+    case 'ReduceSumSquare':
+      return findAttribute(node, 'keepdims')?.i === 0n ? undefined : first;
+    case 'RMSNormalization':
+    case 'SimplifiedLayerNormalization':
+    case 'SkipLayerNormalization':
+    case 'SkipSimplifiedLayerNormalization':
+      return first;
+    case 'Gather': {
+      const indices = rankOf(node.input[1] ?? '');
+      return first === undefined || indices === undefined ? undefined : first + indices - 1;
+    }
     case 'Reshape':
     case 'Expand':
       return op === 'Reshape' ? lengths.get(node.input[1] ?? '') : undefined;
@@ -134,6 +154,36 @@ function outputRank(
       const axes = findAttribute(node, 'axes')?.ints.length ?? lengths.get(node.input[1] ?? '');
       if (first === undefined || axes === undefined) return undefined;
       return op === 'Squeeze' ? first - axes : first + axes;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Number of elements of a vector: what shapes are put together from. */
+function outputLength(
+  node: NodeProto,
+  rankOf: (name: string) => number | undefined,
+  lengths: ReadonlyMap<string, number>,
+): number | undefined {
+  switch (node.opType) {
+    case 'Shape': {
+      const cut = findAttribute(node, 'start') ?? findAttribute(node, 'end');
+      return cut === undefined ? rankOf(node.input[0] ?? '') : undefined;
+    }
+    case 'Unsqueeze':
+      return rankOf(node.input[0] ?? '') === 0 ? 1 : undefined;
+    case 'Cast':
+    case 'Identity':
+      return lengths.get(node.input[0] ?? '');
+    case 'Concat': {
+      let total = 0;
+      for (const name of node.input) {
+        const length = lengths.get(name);
+        if (length === undefined) return undefined;
+        total += length;
+      }
+      return total;
     }
     default:
       return undefined;
