@@ -15,6 +15,9 @@ interface PreparationKind {
 
 /** By name, in the order in which they run. */
 export const PREPARATIONS = {
+  'fold-batchnorm': {
+    summary: 'takes normalizations and constant factors of channels into the products beside them',
+  },
   equalize: {
     summary: 'evens out the ranges of channels between neighbouring layers (cross-layer equalization)',
   },
@@ -24,6 +27,14 @@ export const PREPARATIONS = {
       expected: 'an exponent from 0 to 1, or auto: smooth=0.5',
       fits: (text: string) => text === 'auto' || (/^\d*\.?\d+$/.test(text) && Number(text) <= 1),
     },
+  },
+  awq: {
+    summary: 'gives inputs that carry much finer steps (AWQ; data)',
+  },
+  rotate: {
+    summary:
+      'spreads loud channels of the residual stream over all (Hadamard rotation); rotate=7 is another seed',
+    setting: { expected: 'a seed, a whole number such as rotate=7', fits: (text) => /^\d{1,9}$/.test(text) },
   },
 } as const satisfies Readonly<Record<string, PreparationKind>>;
 

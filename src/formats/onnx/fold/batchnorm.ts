@@ -10,6 +10,7 @@
  * in front of a product: batchnorm-ahead.ts.
  */
 
+import type { DType } from '../../../core/dtype.ts';
 import type { GraphProto, NodeProto, TensorProto } from '../messages.ts';
 import { isDefaultDomain, makeNode, readFloat, readInt } from '../rewrite/build.ts';
 import type { NameAllocator } from '../weights-normalize.ts';
@@ -23,8 +24,13 @@ export interface FoldableGraph {
   readonly read: (tensor: TensorProto) => Promise<Float32Array>;
   /** Other values for a tensor, in its own type and shape. */
   readonly write: (tensor: TensorProto, values: Float32Array) => Promise<void>;
-  /** A new f32 initializer under a free name near `name`. */
-  readonly add: (name: string, dims: readonly number[], values: Float32Array) => Promise<TensorProto>;
+  /** A new initializer under a free name near `name`; f32 unless another type is given. */
+  readonly add: (
+    name: string,
+    dims: readonly number[],
+    values: Float32Array,
+    dtype?: DType,
+  ) => Promise<TensorProto>;
   readonly uniqueName: NameAllocator;
   /** Rank of a value of the graph, where it is known. */
   readonly rankOf: (name: string) => number | undefined;
