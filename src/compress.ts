@@ -17,7 +17,7 @@ import { isWhittleError, WhittleError } from './errors.ts';
 import type { OnnxModel } from './formats/onnx/model.ts';
 import { openOnnx } from './formats/onnx/open.ts';
 import { checkConfigFile, updateConfigFile } from './hub/index.ts';
-import { planCompression } from './planning/plan-onnx.ts';
+import { type Planned, planCompression } from './planning/plan-onnx.ts';
 import { presetRecipe } from './planning/presets.ts';
 import type { Recipe } from './planning/recipe.ts';
 
@@ -155,11 +155,11 @@ async function planMode(
   try {
     const fileName = basename(output.path);
     const planOptions = { targets, externalData, fileName };
-    const prepared = await preparer?.prepare(original, output.recipe.prepare, options);
+    const plan = (model: OnnxModel): Promise<Planned> => planCompression(model, output.recipe, planOptions);
+    const prepared = await preparer?.prepare(original, output.recipe, options, () => plan(original));
     const model = prepared?.model ?? original;
     const mode = { output, ...(prepared && { prepared }) };
-    if (output.recipe.static === undefined)
-      return { ...(await planCompression(model, output.recipe, planOptions)), ...mode };
+    if (output.recipe.static === undefined) return { ...(await plan(model)), ...mode };
     const { planStaticMode } = await import('./compress/static/plan-static-mode.ts');
     return { ...(await planStaticMode(model, output.recipe, planOptions, options, calibrations)), ...mode };
   } catch (error) {

@@ -6,7 +6,7 @@
  *
  * Minimises ‖(W − Q(W s) / s) X‖² over α in 0 … 1, for all weights that read the same inputs together; then, with `clip`, a clip
  * search weighted by E[(x / s)²]. The error is computed with the Gram matrix on up to 256 rows of each weight where it is there, else
- * by E[x²]. Cost: `points` roundings of the weights, and points · 256 · inputs² with the Gram matrix.
+ * by E[x²]. Cost: `points` roundings of the weights, and points · 256 · inputs² with the Gram matrix (fewer rows of wide weights).
  */
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
@@ -41,7 +41,10 @@ interface Candidate {
   readonly scales: Float32Array;
 }
 
+/** Rows of a weight that its error is taken from, and the products of a pair of inputs that may cost. */
 const GRAM_ROWS = 256;
+const GRAM_PRODUCTS = 1 << 26;
+const LEAST_GRAM_ROWS = 8;
 /** Bounds of a mean magnitude relative to the mean of all. */
 const LEAST_MAGNITUDE = 1e-4;
 
@@ -141,7 +144,8 @@ function outputError(
     }
     return sum;
   }
-  const rows = Math.min(GRAM_ROWS, outputs);
+  const affordable = Math.max(LEAST_GRAM_ROWS, Math.floor(GRAM_PRODUCTS / inputs ** 2));
+  const rows = Math.min(GRAM_ROWS, affordable, outputs);
   const error = new Float64Array(inputs);
   for (let r = 0; r < rows; r++) {
     const at = Math.floor((r * outputs) / rows) * inputs;

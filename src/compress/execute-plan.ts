@@ -26,7 +26,7 @@ export async function executePlan(
 ): Promise<SetReport> {
   const { directory, force, ...rest } = options;
   await using preparer = createPreparer();
-  const prepared = await preparer.prepare(model, plan.recipe.prepare, { to: [], ...rest });
+  const prepared = await preparer.prepare(model, plan.recipe, rest);
   const source = prepared?.model ?? model;
   const isStatic = plan.recipe.static !== undefined;
   const { files, tasks } = await (isStatic ? rebuildStatic(source, plan) : rebuildPlan(source, plan));

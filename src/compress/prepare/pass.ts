@@ -4,12 +4,12 @@
  * unchanged is not left to the pass: the frame runs the original beside the result (equivalence.ts).
  */
 
-import type { GridOptions } from '../../algorithms/matrix.ts';
 import type { Dataset } from '../../calibration/data/dataset.ts';
 import type { DType } from '../../core/dtype.ts';
 import type { RunOptions } from '../../core/progress.ts';
 import type { GraphProto, ModelProto, TensorProto } from '../../formats/onnx/messages.ts';
 import type { NameAllocator, OnnxModel } from '../../formats/onnx/model.ts';
+import type { GridOf } from './grids.ts';
 
 /** A copy of a model, with all constants as initializers, that a pass may edit. */
 export interface EditableModel {
@@ -41,8 +41,8 @@ export interface PassContext extends RunOptions {
   readonly threads: number | undefined;
   /** What the model is run on. @throws WhittleError E_USAGE where none was given */
   dataset(): Promise<Dataset>;
-  /** The grid on which the plan will store a weight, by its key: undefined where an algorithm does not choose its codes. */
-  gridOf(key: string): GridOptions | undefined;
+  /** The grid on which the plan stores a weight; undefined where it stores it in another form, or as it is. */
+  readonly gridOf: GridOf;
 }
 
 /** One place of the graph that a pass changed. */

@@ -5,7 +5,6 @@
  */
 
 import { freemem } from 'node:os';
-import type { GridOptions } from '../../algorithms/matrix.ts';
 import type { Dataset } from '../../calibration/data/dataset.ts';
 import { isWhittleError, WhittleError } from '../../errors.ts';
 import { type OnnxModel, pruneUnused } from '../../formats/onnx/model.ts';
@@ -18,6 +17,7 @@ import { modelBytes } from '../size.ts';
 import type { Spool } from '../solve/spool.ts';
 import { editableCopy } from './editable.ts';
 import { proveEquivalent } from './equivalence.ts';
+import type { GridOf } from './grids.ts';
 import type { PassReport } from './pass.ts';
 import { PASSES } from './passes.ts';
 
@@ -32,8 +32,8 @@ export interface PrepareOptions
   extends Pick<CompressOptions, 'data' | 'threads' | 'verify' | 'signal' | 'onProgress'> {
   /** Holds written values; must live until the files are written. */
   readonly spool: Spool;
-  /** The grid that the plan has for a weight, by its key. */
-  readonly gridOf?: ((key: string) => GridOptions | undefined) | undefined;
+  /** The grid that the plan has for a weight. */
+  readonly gridOf?: GridOf | undefined;
 }
 
 /** Both models are loaded, one after the other, with the copy on disk: free memory that one needs, as a multiple of its bytes. */
@@ -48,7 +48,7 @@ export async function prepareModel(
   steps: readonly PreparationStep[],
   options: PrepareOptions,
 ): Promise<PreparedModel> {
-  const { threads, signal, onProgress, spool, gridOf = () => undefined } = options;
+  const { threads, signal, onProgress, spool, gridOf = async () => undefined } = options;
   const editable = editableCopy(original, await selectKernels(), spool);
   let opened: Promise<Dataset> | undefined;
   const reports: PassReport[] = [];

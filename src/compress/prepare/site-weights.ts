@@ -18,6 +18,8 @@ import type { EditableModel, PassContext } from './pass.ts';
 export interface SiteWeight extends ReadingWeight {
   readonly end: ChannelEnd;
   readonly product: Product;
+  /** Stored [inputs, outputs]. */
+  readonly turned: boolean;
 }
 
 /**
@@ -38,8 +40,10 @@ export async function readingWeights(
     const stored = await model.read(tensor);
     const { inputs } = product;
     const outputs = stored.length / inputs;
-    const values = isTurned(end) ? turned(stored, inputs, outputs) : stored;
-    weights.push({ values, outputs, inputs, ...channelsOf(end, dims, inputs), end, product });
+    const isStoredTurned = isTurned(end);
+    const values = isStoredTurned ? turned(stored, inputs, outputs) : stored;
+    const channels = channelsOf(end, dims, inputs);
+    weights.push({ values, outputs, inputs, ...channels, end, product, turned: isStoredTurned });
   }
   return weights;
 }

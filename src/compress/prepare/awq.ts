@@ -1,0 +1,104 @@
+/**
+ * The pass `awq`: scales of AWQ (algorithms/awq.ts) folded into what produces the inputs, one search for all weights that read them,
+ * each on the grid that the plan will store it on. The clip search that the paper ends with follows when the codes are chosen, on the
+ * prepared weights (`--algorithm awq`, or any other).
+ *
+ * One walk over the data collects all places whose Gram matrices fit into memory together; folding changes no other place's inputs, so
+ * the order of places does not matter.
+ */
+
+import { awq as searchScales } from '../../algorithms/awq.ts';
+import type { GridOptions } from '../../algorithms/matrix.ts';
+import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
+import { WhittleError } from '../../errors.ts';
+import type { FoldSite } from '../../formats/onnx/fold/sites.ts';
+import { type GridKernels, selectGridKernels } from '../../kernels/grid/index.ts';
+import { foldFactors, sitesOf } from './fold-site.ts';
+import type { PassContext, PreparationPass, PreparedPlace } from './pass.ts';
+import { productsByWeight, readingWeights, type SiteWeight, siteStatistics } from './site-weights.ts';
+
+/** Bytes of Gram matrices that are collected in one walk. */
+const GRAM_BYTES = 512 << 20;
+
+interface Place {
+  readonly site: FoldSite;
+  readonly weights: readonly SiteWeight[];
+  readonly grid: GridOptions;
+}
+
+export const awq: PreparationPass = async (context) => {
+  const { model, signal } = context;
+  const kernels = await selectGridKernels();
+  const found = (await sitesOf(model)).filter(({ takes }) => takes.every(({ isWeight }) => isWeight));
+  const places = await placesOf(context, found);
+  const reports: PreparedPlace[] = [];
+  for (const batch of batches(places)) {
+    const read = batch.map(({ weights }) => weights[0]!.product);
+    const statistics = await siteStatistics(context, read, ['squares', 'magnitudes', 'gram']);
+    for (const place of batch) {
+      if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
+      const seen = statistics.get(place.weights[0]!.product.weight);
+      if (seen === undefined) continue;
+      const { alpha, factors } = scalesOf(place, seen, kernels);
+      if (alpha === 0) continue;
+      await foldFactors(model, place.site, factors);
+      const what = `${place.site.channels} channels, ${place.weights.length} weights, α = ${alpha}`;
+      reports.push({ at: place.site.value, what });
+    }
+  }
+  const summary =
+    reports.length === 0
+      ? 'no place where scales can be folded and gain something'
+      : `scales folded in ${reports.length} of ${found.length} places`;
+  return { summary, places: reports };
+};
+
+/** Places where all weights read the same values in the same order, and the plan has a grid for some of them. */
+async function placesOf({ model, gridOf }: PassContext, sites: readonly FoldSite[]): Promise<Place[]> {
+  const products = productsByWeight(model);
+  const places: Place[] = [];
+  for (const site of sites) {
+    const all = await readingWeights(model, site, products);
+    const [first] = all ?? [];
+    if (all === undefined || first === undefined) continue;
+    const alike = all.every(
+      ({ product, channels, offsets }) =>
+        product.input === first.product.input &&
+        product.kind === first.product.kind &&
+        offsets === undefined &&
+        channels.length === first.channels.length &&
+        channels.every((channel, j) => channel === first.channels[j]),
+    );
+    if (!alike || first.product.kind === 'patches') continue;
+    const grids = await Promise.all(all.map(({ product, turned }) => gridOf(product.weight, turned)));
+    const grid = grids.find((one) => one !== undefined);
+    if (grid === undefined) continue;
+    const weights = all.filter((_, i) => grids[i] !== undefined);
+    places.push({ site, weights, grid });
+  }
+  return places;
+}
+
+function* batches(places: readonly Place[]): Generator<Place[]> {
+  let batch: Place[] = [];
+  let bytes = 0;
+  for (const place of places) {
+    const size = 4 * place.weights[0]!.inputs ** 2;
+    if (batch.length > 0 && bytes + size > GRAM_BYTES) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(place);
+    bytes += size;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+function scalesOf({ site, weights, grid }: Place, seen: InputStatistics, kernels: GridKernels) {
+  const { alpha, inputScales } = searchScales(weights, seen, grid, { clip: false }, kernels);
+  const factors = new Float64Array(site.channels).fill(1);
+  const [{ channels }] = [weights[0]!];
+  for (const [j, scale] of inputScales.entries()) factors[channels[j]!] = scale;
+  return { alpha, factors };
+}
