@@ -72,7 +72,12 @@ async function calibrate(
   return { tensors: new Set(tensors), ranges, notes };
 }
 
-function observerOf({ observer, percentile }: StaticRecipe): RangeOptions['observer'] {
+function observerOf({
+  observer,
+  percentile,
+  activations,
+  symmetricActivations: symmetric,
+}: StaticRecipe): RangeOptions['observer'] {
   switch (observer) {
     case 'minmax':
       return 'min-max';
@@ -83,7 +88,13 @@ function observerOf({ observer, percentile }: StaticRecipe): RangeOptions['obser
     case 'entropy':
       return () => new EntropyObserver();
     case 'mse':
-      return () => new MseObserver();
+      // The error is that of the grid which the values will be rounded to.
+      return () =>
+        new MseObserver({
+          bits: activations.endsWith('16') ? 16 : 8,
+          signed: activations.startsWith('int'),
+          symmetric,
+        });
     default:
       return observer satisfies never;
   }

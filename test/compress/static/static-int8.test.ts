@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { expect, test } from 'vitest';
 import type { Dataset } from '../../../src/calibration/data/dataset.ts';
+import { MseObserver } from '../../../src/calibration/observers/index.ts';
 import { executePlan } from '../../../src/compress/execute-plan.ts';
 import { compress } from '../../../src/compress.ts';
 import { createRandom } from '../../../src/core/random.ts';
@@ -114,6 +115,32 @@ const SETTINGS = [
     least: 0.97,
   },
 ] as const;
+
+test.each([
+  { activations: 'uint8', symmetricActivations: false, grid: { bits: 8, signed: false, symmetric: false } },
+  { activations: 'int8', symmetricActivations: true, grid: { bits: 8, signed: true, symmetric: true } },
+  { activations: 'uint16', symmetricActivations: false, grid: { bits: 16, signed: false, symmetric: false } },
+] as const)(
+  'mean squared error is that of the grid which the values go to: $activations',
+  async ({ grid, ...type }) => {
+    await withFolder(async (folder) => {
+      await writeModel(folder, network(), { name: 'net.onnx' });
+      const recipe = validateRecipe({
+        extends: 'static-int8',
+        static: { ...type, observer: 'mse', reduceRange: false },
+      });
+      const options = { to: [recipe], data: images, dryRun: true, threads: 1 } as const;
+      const { results } = await compress(join(folder, 'net.onnx'), options);
+      const observer = new MseObserver(grid);
+      for await (const { inputs } of images.samples()) {
+        const data = inputs.get('x')?.data.slice() ?? new Uint8Array();
+        observer.observe(new Float32Array(data.buffer));
+      }
+      const planned = results[0]?.plan.activations?.find(({ name }) => name === 'x');
+      expect({ min: planned?.min, max: planned?.max }).toEqual(observer.range());
+    });
+  },
+);
 
 test.each(SETTINGS)(
   'a convolutional network in static int8 answers as the original: $name',
