@@ -3,14 +3,14 @@
  * that sum over rows, runs on every sample; what comes out is added up. Memory is that of the sums, however many samples
  * there are, and activations stay in the runtime. Products that read the same tensor in the same way share their sums.
  *
- * 'cross' needs what the float model has at the same places: both versions run as one joint model on the same sample.
+ * 'cross' and 'drift' need what the float model has at the same places: both versions run as one joint model on the same sample.
  */
 
 import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
 import { joinModels } from '../../formats/onnx/taps/join.ts';
 import { pruneToOutputs } from '../../formats/onnx/taps/prune.ts';
-import { createTapGraph } from '../../formats/onnx/taps/tap-graph.ts';
+import { createTapGraph, type TapGraph } from '../../formats/onnx/taps/tap-graph.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { InputStatistics } from '../statistics/input-statistics.ts';
@@ -18,14 +18,14 @@ import { mergeStatistics } from '../statistics/merge.ts';
 import { notFiniteError } from './not-finite.ts';
 import type { Collected, Product } from './products.ts';
 import { addRows, rowsKey } from './rows.ts';
-import { addSums, type InputSums } from './sums.ts';
+import { addSums, type InputSums, type Reference } from './sums.ts';
 import { type CalibrationModel, copyModel, openTapped, walkSamples } from './tapped-model.ts';
 
 export interface CollectOptions extends RunOptions {
   readonly runtime: Runtime;
   /** Σ x² is always collected. */
   readonly collect: readonly Collected[];
-  /** The float model, for 'cross': the products' inputs must have the same names in it. */
+  /** The float model, for 'cross' and 'drift': the products' inputs must have the same names in it. */
   readonly reference?: CalibrationModel | undefined;
   /** Let the runtime fuse what leads to the taps (default: faster, equal but for rounding). */
   readonly optimize?: boolean | undefined;
@@ -36,7 +36,7 @@ export interface CollectOptions extends RunOptions {
  * Statistics of each product's inputs, by the key of its weight; a weight that is multiplied at several places has the sums of
  * all of them.
  * @throws WhittleError E_NONFINITE (names the first tensor that is not finite), E_USAGE (no samples, an input without values,
- *   'cross' without a reference), E_GRAPH (a product's input is not in the graph), E_RUNTIME, E_ABORTED
+ *   'cross' or 'drift' without a reference), E_GRAPH (a product's input is not in the graph), E_RUNTIME, E_ABORTED
  */
 export async function collectInputStatistics(
   model: CalibrationModel,
@@ -63,7 +63,7 @@ export async function collectInputStatistics(
     }
   });
   for (const product of products) {
-    const found = taps.get(rowsKey(product))!.sums.result();
+    const found = taps.get(tapKey(product, options.collect))!.sums.result();
     const before = results.get(product.weight);
     results.set(product.weight, before === undefined ? found : mergeStatistics(before, found));
   }
@@ -81,13 +81,17 @@ async function buildTapped(
   { collect, reference }: CollectOptions,
 ) {
   const wanted = new Set(collect);
-  const inputs = [...new Set(products.map(({ input }) => input))];
+  const wantsDrift = wanted.has('drift');
+  const inputs = [
+    ...new Set(products.flatMap(({ input, sum }) => (wantsDrift && sum ? [input, sum.name] : [input]))),
+  ];
   const copy = await copyModel(model);
   pruneToOutputs(copy, inputs);
   let names: ReadonlyMap<string, string> | undefined;
-  if (wanted.has('cross')) {
+  if (wanted.has('cross') || wantsDrift) {
     if (reference === undefined) {
-      throw new WhittleError('E_USAGE', "'cross' compares with a float model", { expected: 'reference' });
+      const what = wantsDrift ? 'drift' : 'cross';
+      throw new WhittleError('E_USAGE', `'${what}' compares with a float model`, { expected: 'reference' });
     }
     const float = await copyModel(reference);
     pruneToOutputs(float, inputs);
@@ -96,11 +100,30 @@ async function buildTapped(
   const graph = createTapGraph(copy);
   const taps = new Map<string, Tap>();
   for (const product of products) {
-    const key = rowsKey(product);
+    const key = tapKey(product, collect);
     if (taps.has(key)) continue;
     const rows = addRows(graph, product);
-    const twin = names && addRows(graph, product, names.get(product.input));
-    taps.set(key, { product, sums: addSums(graph, rows, wanted, twin) });
+    const reference = names && addReference(graph, product, wantsDrift, names);
+    taps.set(key, { product, sums: addSums(graph, rows, wanted, reference) });
   }
   return { proto: graph.finish(), taps };
+}
+
+/** Products with the same key have the same sums; each has a drift of its own. */
+function tapKey(product: Product, collect: readonly Collected[]): string {
+  const own = product.sum !== undefined && collect.includes('drift');
+  return own ? JSON.stringify([rowsKey(product), product.sum]) : rowsKey(product);
+}
+
+function addReference(
+  graph: TapGraph,
+  product: Product,
+  drift: boolean,
+  names: ReadonlyMap<string, string>,
+): Reference {
+  const { input, sum } = product;
+  if (!drift || sum === undefined) return { kind: 'cross', rows: addRows(graph, product, names.get(input)) };
+  const rowsOf = (name: string): string => graph.reshape(graph.asFloat(name), [-1, sum.outputs]);
+  const float = rowsOf(names.get(sum.name) ?? sum.name);
+  return { kind: 'drift', sum: rowsOf(sum.name), float, outputs: sum.outputs };
 }

@@ -4,10 +4,15 @@
  */
 
 import { findAttribute } from '../../formats/onnx/graph.ts';
-import type { ModelProto, NodeProto } from '../../formats/onnx/messages.ts';
+import type { GraphProto, ModelProto, NodeProto } from '../../formats/onnx/messages.ts';
 import { findWeights, type Weight } from '../../formats/onnx/model.ts';
 import { readInt, readInts } from '../../formats/onnx/rewrite/build.ts';
-import { indexGraph, type ResolvedUse, resolveUses } from '../../formats/onnx/rewrite/uses.ts';
+import {
+  type GraphIndex,
+  indexGraph,
+  type ResolvedUse,
+  resolveUses,
+} from '../../formats/onnx/rewrite/uses.ts';
 import type { Product } from './products.ts';
 
 /** A weight that is multiplied where its inputs cannot be tapped. */
@@ -39,7 +44,7 @@ function walk(proto: ModelProto): { products: Product[]; uncollected: Uncollecte
       const found = productOf(weight, use, use.graph === proto.graph);
       if (found === undefined) continue;
       if ('reason' in found) uncollected.push(found);
-      else products.push(found);
+      else products.push(withSum(found, weight, use, index));
     }
   }
   return { products, uncollected };
@@ -63,6 +68,33 @@ function productOf(weight: Weight, use: ResolvedUse, isMain: boolean): Product |
   const inputs = role.transposed ? shape.at(-1)! : shape.at(-2)!;
   const columns = role.kind === 'gemm' && readInt(node, 'transA', 0) === 1;
   return { ...base, inputs, kind: columns ? 'columns' : 'rows' };
+}
+
+/** The Add that the product alone goes into together with another computed value; what adds a constant is passed. */
+function withSum(product: Product, { shape }: Weight, use: ResolvedUse, index: GraphIndex): Product {
+  if (product.kind !== 'rows') return product;
+  const { graph, role } = use;
+  const transposed = role.kind === 'matmul' || role.kind === 'gemm' ? role.transposed : false;
+  const constants = constantNames(graph);
+  let name = use.node.output[0] ?? '';
+  for (;;) {
+    const [only, ...others] = index.consumers(graph, name);
+    if (only === undefined || others.length > 0 || index.isOutput(graph, name)) return product;
+    const { node } = only;
+    if (only.graph !== graph || node.opType !== 'Add') return product;
+    const other = node.input[1 - only.input] ?? '';
+    name = node.output[0] ?? '';
+    if (!constants.has(other))
+      return { ...product, sum: { name, outputs: (transposed ? shape.at(-2) : shape.at(-1)) ?? 0 } };
+  }
+}
+
+function constantNames({ initializer, node }: GraphProto): Set<string> {
+  const constants = node.filter(({ opType }) => opType === 'Constant');
+  return new Set([
+    ...initializer.map(({ name = '' }) => name),
+    ...constants.map(({ output }) => output[0] ?? ''),
+  ]);
 }
 
 function convProduct(

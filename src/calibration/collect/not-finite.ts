@@ -86,7 +86,7 @@ async function firstNotFinite(
   const isInput = graph.input.some(({ name }) => name === first);
   return {
     tensor: first,
-    node: node === undefined ? undefined : `${node.name ?? ''} (${node.opType ?? ''})`,
+    node: node === undefined ? undefined : `${node.name ?? ''} (${node.opType ?? ''})`.trim(),
     origin:
       node !== undefined ? 'NaN or infinity' : `NaN or infinity in ${isInput ? 'the input' : 'the weight'}`,
   };

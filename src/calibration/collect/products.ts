@@ -11,6 +11,8 @@ export type Product = {
   readonly input: string;
   /** Length of x (for a group of a grouped Conv: of one group). */
   readonly inputs: number;
+  /** The sum that the product's output goes into and nothing else does (a residual connection), and its last axis. */
+  readonly sum?: { readonly name: string; readonly outputs: number } | undefined;
 } & (
   | { readonly kind: 'rows' }
   /** Gemm with transA: x runs along the first axis. */
@@ -28,4 +30,5 @@ export type Product = {
     }
 );
 
-export type Collected = 'squares' | 'magnitudes' | 'sums' | 'peaks' | 'gram' | 'cross';
+/** 'drift' stands for 'cross' where a product goes into no sum. */
+export type Collected = 'squares' | 'magnitudes' | 'sums' | 'peaks' | 'gram' | 'cross' | 'drift';

@@ -21,7 +21,7 @@ export interface Rows {
 }
 
 /** Products with the same key have the same rows. */
-export function rowsKey({ weight: _, ...where }: Product): string {
+export function rowsKey({ weight: _, sum: __, ...where }: Product): string {
   return JSON.stringify(where);
 }
 

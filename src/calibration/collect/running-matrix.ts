@@ -58,6 +58,13 @@ export function addCross(taps: TapGraph, rows: Rows, a: string): RunningMatrix {
   return runningMatrix(rows, [piece], false);
 }
 
+/** Σ a xᵀ, [outputs, inputs], of rows of `outputs` values that belong to the rows x. */
+export function addDrift(taps: TapGraph, rows: Rows, a: string, outputs: number): RunningMatrix {
+  const { name: x, inputs, axis } = rows;
+  const piece = addPiece(taps, [outputs, inputs], 0, (c) => gemm(taps, axis, a, x, c));
+  return runningMatrix(rows, [piece], false);
+}
+
 function addGrouped(taps: TapGraph, rows: Rows, a: string): RunningMatrix {
   const { inputs, groups, name: x } = rows;
   const piece = addPiece(taps, [groups, inputs, inputs], 0, (c) =>

@@ -10,7 +10,7 @@ import type { RuntimeTensor } from '../../runtime/runtime.ts';
 import type { InputStatistics } from '../statistics/input-statistics.ts';
 import type { Collected } from './products.ts';
 import type { Rows } from './rows.ts';
-import { addCross, addGram } from './running-matrix.ts';
+import { addCross, addDrift, addGram } from './running-matrix.ts';
 
 export interface InputSums {
   feeds(): Iterable<readonly [string, RuntimeTensor]>;
@@ -20,15 +20,20 @@ export interface InputSums {
   result(): InputStatistics;
 }
 
+/** What the float model has at the same places: the same rows, or the rows [rows, outputs] of the sum that the product goes into. */
+export type Reference =
+  | { readonly kind: 'cross'; readonly rows: Rows }
+  | { readonly kind: 'drift'; readonly sum: string; readonly float: string; readonly outputs: number };
+
 /**
  * Adds the nodes to the graph.
- * @param reference The same rows in the float model, for 'cross'.
+ * @param reference For 'cross' and 'drift'.
  */
 export function addSums(
   taps: TapGraph,
   rows: Rows,
   collect: ReadonlySet<Collected>,
-  reference?: Rows,
+  reference?: Reference,
 ): InputSums {
   const { name: x, axis, groups, inputs } = rows;
   const across = axis === 'first' ? [0] : [groups > 1 ? 2 : 1];
@@ -41,7 +46,13 @@ export function addSums(
   const absolute = collect.has('magnitudes') || collect.has('peaks') ? taps.node('Abs', [x]) : '';
   const gram = collect.has('gram') ? addGram(taps, rows) : undefined;
   const cross =
-    reference === undefined ? undefined : addCross(taps, rows, taps.node('Sub', [reference.name, x]));
+    reference?.kind === 'cross'
+      ? addCross(taps, rows, taps.node('Sub', [reference.rows.name, x]))
+      : undefined;
+  const drift =
+    reference?.kind === 'drift'
+      ? addDrift(taps, rows, taps.node('Sub', [reference.float, reference.sum]), reference.outputs)
+      : undefined;
   const vector = (name: string) => ({ name, total: new Float64Array(groups * inputs) });
   const squares = gram ? undefined : vector(reduced('ReduceSum', taps.node('Mul', [x, x])));
   const magnitudes = collect.has('magnitudes') ? vector(reduced('ReduceSum', absolute)) : undefined;
@@ -50,7 +61,7 @@ export function addSums(
     ? { name: reduced('ReduceMax', absolute), total: new Float32Array(groups * inputs) }
     : undefined;
   const shape = given(taps.node('Shape', [x]));
-  const matrices = [gram, cross].filter((matrix) => matrix !== undefined);
+  const matrices = [gram, cross, drift].filter((matrix) => matrix !== undefined);
   let count = 0;
   return {
     feeds: () => matrices.flatMap((matrix) => [...matrix.feeds()]),
@@ -76,6 +87,7 @@ export function addSums(
         peaks: peaks?.total,
         gram: H,
         cross: cross?.result(),
+        drift: drift?.result(),
       };
     },
   };

@@ -25,4 +25,9 @@ export interface InputStatistics {
   readonly gram?: Float32Array | undefined;
   /** Σ (x_float − x) xᵀ, f32 [inputs, inputs]: x_float is what the float model has here (GPTAQ's asymmetric term). */
   readonly cross?: Float32Array | undefined;
+  /**
+   * Σ (t_float − t) xᵀ, f32 [outputs, inputs]: t is the sum that the product's output goes into, with the weight as it is and all else
+   * as it was when x was seen, and t_float what the float model has there.
+   */
+  readonly drift?: Float32Array | undefined;
 }

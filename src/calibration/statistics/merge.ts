@@ -21,6 +21,7 @@ export function mergeStatistics(a: InputStatistics, b: InputStatistics): InputSt
     peaks: both(a.peaks, b.peaks, (x, y) => x.map((value, i) => Math.max(value, y[i]!))),
     gram: both(a.gram, b.gram, sum32),
     cross: both(a.cross, b.cross, sum32),
+    drift: both(a.drift, b.drift, sum32),
   };
 }
 

@@ -136,6 +136,61 @@ test('cross is Σ (x_float − x) xᵀ of the two versions on the same sample', 
   expect(difference(found.get('w2')?.gram, statisticsOf(after).gram)).toBeLessThan(1e-5);
 });
 
+test('drift is Σ (t_float − t) xᵀ of the sum that a product goes into, and cross stands in for it elsewhere', async () => {
+  // t = x + b + relu(x·w1)·w2: what w1 lost is still missing in the sum, though w2 is as it was.
+  const made = (first: Float32Array) =>
+    model(
+      graph({
+        nodes: [
+          node('MatMul', ['x', 'w1'], ['h']),
+          node('Relu', ['h'], ['a']),
+          node('MatMul', ['a', 'w2'], ['m']),
+          node('Add', ['m', 'b'], ['c']),
+          node('Add', ['x', 'c'], ['t']),
+        ],
+        initializers: [
+          floats('w1', [5, 4], [...first]),
+          floats('w2', [4, 5], [...randomValues(20, 2)]),
+          floats('b', [5], [1, 2, 3, 4, 5]),
+        ],
+        inputs: [value('x', 'f32', ['n', 's', 5])],
+        outputs: [value('t', 'f32', ['n', 's', 5])],
+      }),
+    );
+  const before = randomValues(20, 1);
+  const after = before.map((v) => Math.round(v * 2) / 2);
+  const products = findProducts(made(after));
+  expect(products.map(({ weight, sum }) => [weight, sum])).toEqual([
+    ['w1', undefined],
+    ['w2', { name: 't', outputs: 5 }],
+  ]);
+  const found = await collectInputStatistics(modelOf(made(after)), twoBatches, products, {
+    runtime,
+    collect: ['gram', 'drift'],
+    reference: modelOf(made(before)),
+  });
+  const second = randomValues(20, 2);
+  const drift = new Float64Array(20);
+  for (const x of batches.flatMap((batch) => rowsOf(batch, 5))) {
+    const hidden = (w: Float32Array) =>
+      Array.from({ length: 4 }, (_, j) =>
+        Math.max(
+          0,
+          x.reduce((sum, v, i) => sum + v * w[i * 4 + j]!, 0),
+        ),
+      );
+    const now = hidden(after);
+    const lost = hidden(before).map((v, j) => v - now[j]!);
+    for (let o = 0; o < 5; o++) {
+      const missing = lost.reduce((sum, v, j) => sum + v * second[j * 5 + o]!, 0);
+      for (let j = 0; j < 4; j++) drift[o * 4 + j]! += missing * now[j]!;
+    }
+  }
+  expect(difference(found.get('w2')?.drift, drift)).toBeLessThan(1e-4);
+  expect(found.get('w2')?.cross).toBeUndefined();
+  expect(found.get('w1')?.cross).toHaveLength(25);
+});
+
 test('a weight that is multiplied twice has the sums of both places; a weight inside a branch is named, not an error', async () => {
   const proto = model(
     graph({
