@@ -7,6 +7,7 @@ import type { Dataset } from '../calibration/data/dataset.ts';
 import { graphHints } from '../calibration/data/graph-hints.ts';
 import { openDataset } from '../calibration/data/open-dataset.ts';
 import { parseDataSpec } from '../calibration/data/parse-data-spec.ts';
+import { isWhittleError, WhittleError } from '../errors.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
 import { onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import type { Runtime } from '../runtime/runtime.ts';
@@ -27,13 +28,24 @@ export async function openModelData(
   const { source, tokenizer, ...options } = data;
   const spec =
     typeof source === 'string' ? await parseDataSpec(source, { tokenizer, model: model.file }) : source;
-  const session = await runtime.load(model.file, { threads, optimize: false });
+  const session = await runtime.load(model.file, { threads, optimize: false }).catch((error: unknown) => {
+    throw runsOnData(error, runtime);
+  });
   try {
     const hints = model.proto.graph === undefined ? undefined : graphHints(model.proto.graph);
     return await openDataset(spec, session.inputs, { ...options, hints, signal });
   } finally {
     await session.close();
   }
+}
+
+/** Where the engine is absent: the usual message speaks of the proof, which can be left out. */
+function runsOnData(error: unknown, { name }: Runtime): unknown {
+  if (!isWhittleError(error) || error.code !== 'E_MISSING_PEER') return error;
+  return new WhittleError(error.code, `${name} is not installed; it runs the model on the data`, {
+    hint: `install it beside whittle: npm install ${name}`,
+    cause: error,
+  });
 }
 
 function isDataset(data: Dataset | CalibrationData): data is Dataset {
