@@ -32,6 +32,15 @@ export async function compress(input: string, options: CompressOptions): Promise
   const started = performance.now();
   if (options.to.length === 0)
     throw new WhittleError('E_USAGE', 'no mode was asked for', { hint: 'Try q8 or q4.' });
+  if (options.maxLoss !== undefined && (options.solution ?? options.saveSolution) !== undefined) {
+    throw new WhittleError(
+      'E_USAGE',
+      'a search within a largest loss solves anew: it takes and saves no solution',
+      {
+        hint: 'Leave out --solution and --save-solution, or --max-loss.',
+      },
+    );
+  }
   if ((await modelFormat(input)) === 'gguf') {
     throw new WhittleError('E_USAGE', 'recipes and modes are for ONNX models', {
       file: input,
@@ -41,7 +50,7 @@ export async function compress(input: string, options: CompressOptions): Promise
   }
   const recipes = options.to.map((mode) => {
     const recipe = typeof mode === 'string' ? presetRecipe(mode) : mode;
-    return options.prepare === undefined ? recipe : { ...recipe, prepare: options.prepare };
+    return withPreparations(recipe, options);
   });
   const request = await resolveRequest(input, recipes, options.output);
   const judging = await judgingOf(options, recipes);
@@ -115,7 +124,8 @@ async function writeModels(request: Request, planned: readonly PlannedModel[], o
 
 /** The modes with the weights that an algorithm solved, where one was asked for; to be kept until the files are written. */
 async function solved(models: readonly PlannedModel[], options: CompressOptions) {
-  if (options.algorithm === undefined && options.data === undefined) return undefined;
+  const { algorithm, data, solution, saveSolution } = options;
+  if ([algorithm, data, solution, saveSolution].every((given) => given === undefined)) return undefined;
   const { solveOnData } = await import('./compress/solve/solve-on-data.ts');
   return solveOnData(models, options);
 }
@@ -125,6 +135,13 @@ async function judgingOf(options: CompressOptions, recipes: readonly Recipe[]): 
   if (options.maxLoss === undefined) return undefined;
   const { startJudging } = await import('./compress/max-loss/judging.ts');
   return startJudging(options.maxLoss, options, recipes);
+}
+
+/** AWQ is a preparation before its codes are chosen. */
+function withPreparations(recipe: Recipe, { prepare = recipe.prepare, algorithm }: CompressOptions): Recipe {
+  const scaled = algorithm === 'awq' && recipe.static === undefined && !(prepare ?? []).includes('awq');
+  if (scaled) return { ...recipe, prepare: [...(prepare ?? []), 'awq'] };
+  return prepare === undefined ? recipe : { ...recipe, prepare };
 }
 
 /** Where a recipe asks for preparations: what makes them, and keeps what it made until the files are written. */

@@ -19,6 +19,8 @@ const ONNX_ONLY: ReadonlySet<string> = new Set([
   '--external-data',
   '--nonfinite',
   '--algorithm',
+  '--save-solution',
+  '--solution',
   '--prepare',
   '--activations',
   '--data',

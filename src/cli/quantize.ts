@@ -34,6 +34,8 @@ import { checkText, writeText } from './write-text.ts';
 
 export interface QuantizeFlags extends RecipeFlags, ProofFlags, LossFlags {
   readonly algorithm?: AlgorithmName | undefined;
+  readonly saveSolution?: string | undefined;
+  readonly solution?: string | undefined;
   readonly prepare?: readonly string[] | undefined;
   readonly target?: readonly string[] | undefined;
   readonly output?: string | undefined;
@@ -76,6 +78,8 @@ export async function runQuantize(
     output: flags.output,
     targets,
     algorithm: flags.algorithm,
+    saveSolution: flags.saveSolution,
+    solution: flags.solution,
     prepare: flags.prepare,
     data: dataOptions(flags, flags.evaluateData !== undefined),
     maxLoss: maxLossOptions(flags),

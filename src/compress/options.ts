@@ -58,6 +58,10 @@ export interface CompressOptions extends RunOptions {
    * best that the data allows.
    */
   readonly algorithm?: AlgorithmName | undefined;
+  /** Writes what was solved to this safetensors file; one mode of one model (docs/algorithms.md). */
+  readonly saveSolution?: string | undefined;
+  /** Weights that were solved before: a file that `saveSolution` wrote. What it lacks is solved where an algorithm or data is given. */
+  readonly solution?: string | undefined;
   /** What the model is run on to learn what its layers see: prepared samples, or where they are. Needs onnxruntime-node. */
   readonly data?: CalibrationData | Dataset | undefined;
   /**

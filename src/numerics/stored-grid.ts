@@ -42,7 +42,8 @@ export interface StoredCodebook {
 
 export const TYPE_BITS = { int2: 2, uint2: 2, int4: 4, uint4: 4, int8: 8, uint8: 8 } as const;
 
-const FP4 = Float32Array.from([...FP4_LEVELS, ...FP4_LEVELS.map((level) => -level)]);
+/** By code. */
+export const FP4: Float32Array = Float32Array.from([...FP4_LEVELS, ...FP4_LEVELS.map((level) => -level)]);
 
 /**
  * The grid of `operation` for the weight of a product that is stored [inputs, outputs] (`turned`) or [outputs, inputs, …]; undefined

@@ -75,6 +75,8 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     .addOption(
       new Option('--algorithm <name>', 'how the codes of the weights are chosen').choices(ALGORITHM_NAMES),
     )
+    .option('--save-solution <file>', 'keep what was solved (.safetensors, layout of GPTQ and bitsandbytes)')
+    .option('--solution <file>', 'take weights that were solved before from such a file')
     .option(
       '--data <path>',
       'what the model is run on: a text, rows (.json .npy .npz …), images; docs/data.md',

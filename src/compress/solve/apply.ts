@@ -21,8 +21,11 @@ import type { Planned } from '../../planning/plan-onnx.ts';
 import { onnxruntimeNode } from '../../runtime/onnxruntime-node.ts';
 import type { WeightError } from '../options.ts';
 import { floatReader } from '../stored-values.ts';
+import { digestOf, takeOver } from './apply-solution.ts';
 import type { Layer } from './layers.ts';
 import { roundToNearest, WITHOUT_DATA } from './methods.ts';
+import type { SolvedWeight } from './solution-file.ts';
+import type { Solution } from './solution-reader.ts';
 import type { CodedWeight, CollectStatistics, LayerGrid, LayerReport, Method, SolvedLayer } from './solve.ts';
 import { solveLayers } from './solve.ts';
 import type { Spool } from './spool.ts';
@@ -31,7 +34,12 @@ import { substituteWeights } from './substitute.ts';
 import { findTargets, type Target } from './targets.ts';
 
 export interface ApplyOptions extends RunOptions {
-  readonly method: Method;
+  /** Absent: only what the solution holds, the rest is left to the encoders. */
+  readonly method?: Method | undefined;
+  /** Weights that were solved before. */
+  readonly solution?: Solution | undefined;
+  /** Gets what was solved, and taken over, before anything is written. */
+  readonly save?: ((solved: readonly SolvedWeight[]) => Promise<void>) | undefined;
   readonly dataset?: Dataset | undefined;
   readonly threads?: number | undefined;
   /** Holds the parts until the files are written. */
@@ -52,52 +60,43 @@ export async function applyAlgorithm(
   planned: Planned,
   options: ApplyOptions,
 ): Promise<Applied> {
-  const { method, dataset, spool, signal, onProgress } = options;
+  const { method, solution, dataset, spool } = options;
   const kernels = await selectKernels();
   const { targets, left } = findTargets(model, planned);
   const notes: string[] = [...left];
   if (targets.length === 0) {
-    const why = `${method.name} found no weight whose form it can choose the codes of; they were rounded to nearest.`;
+    const why = `${method?.name ?? 'The solution'} found no weight whose form it can choose the codes of; they were rounded to nearest.`;
     return { planned, layers: [], weights: [], notes: [...notes, why] };
   }
-  const byKey = new Map(targets.map((target) => [target.layer.key, target]));
-  const gridOf = ({ key }: Layer): LayerGrid => byKey.get(key)!.grid;
   const read = (layer: Layer): Promise<Float32Array> => readFinite(model, layer, kernels);
-  const shared = { baseline: roundToNearest, gridOf, read, signal, onProgress };
-  // Of these only the values are known: they are settled first, as the model that the others are calibrated on has them.
-  const plain = method.needs.length === 0 ? [] : targets.filter(({ informed }) => !informed);
-  const alone = await solveLayers(
-    plain.map(({ layer }) => layer),
-    { ...shared, method: storable(WITHOUT_DATA) },
-  );
-  const settled = method.sequential
-    ? new Map([...alone].map(([key, { values }]) => [key, values]))
-    : undefined;
-  const solved = await solveLayers(
-    targets.filter((target) => !plain.includes(target)).map(({ layer }) => layer),
-    {
-      ...shared,
-      method: storable(method),
-      settled,
-      collect: dataset && collector(model, dataset, kernels, options),
-    },
-  );
-  for (const [key, layer] of alone) solved.set(key, layer);
-  if (alone.size > 0) {
-    notes.push(
-      `${alone.size} of ${targets.length} weights are no plain products (tables, subgraphs, recurrent cells): ${WITHOUT_DATA.name}, without data.`,
-    );
+  const taken = solution && (await takeOver(targets, solution, read));
+  notes.push(...(taken?.notes ?? []));
+  const known = taken?.solved ?? new Map<string, SolvedLayer>();
+  const rest = targets.filter(({ layer }) => !known.has(layer.key));
+  const solved = new Map<string, SolvedLayer>(known);
+  if (method !== undefined) {
+    const found = await solveTargets(model, rest, known, method, kernels, options);
+    for (const [key, layer] of found.solved) solved.set(key, layer);
+    notes.push(...found.notes);
+  } else if (rest.length > 0) {
+    notes.push(`${rest.length} weights are not in the solution: rounded to nearest.`);
   }
   const weights: WeightError[] = [];
   const parts = new Map<number, ReadonlyMap<PartRole, Segment>>();
+  const saved: SolvedWeight[] = [];
   for (const { layer, task, operation } of targets) {
     const result = solved.get(layer.key);
     if (result === undefined) continue;
     const bytes = packCoded(operation, result.quantized, layer.turned);
     if (bytes === undefined) continue;
     parts.set(task, await spool.keep(bytes));
-    weights.push(errorOf(layer, await readFinite(model, layer, kernels), result, kernels));
+    const original = await read(layer);
+    weights.push(errorOf(layer, original, result, kernels));
+    if (options.save === undefined) continue;
+    const { quantized: coded, report } = result;
+    saved.push({ weight: layer.key, source: digestOf(original), coded, report, filters: layer.filters });
   }
+  if (saved.length > 0) await options.save?.(saved);
   const reports = [...solved.values()].map(({ report }) => report);
   notes.push(...remarks(reports, layersByName(targets), dataset));
   return {
@@ -109,6 +108,52 @@ export async function applyAlgorithm(
     weights,
     notes,
   };
+}
+
+interface Found {
+  readonly solved: ReadonlyMap<string, SolvedLayer>;
+  readonly notes: readonly string[];
+}
+
+/** @param known - layers that are settled already */
+async function solveTargets(
+  model: OnnxModel,
+  targets: readonly Target[],
+  known: ReadonlyMap<string, SolvedLayer>,
+  method: Method,
+  kernels: Kernels,
+  options: ApplyOptions,
+): Promise<Found> {
+  const { dataset, signal, onProgress } = options;
+  const byKey = new Map(targets.map((target) => [target.layer.key, target]));
+  const gridOf = ({ key }: Layer): LayerGrid => byKey.get(key)!.grid;
+  const read = (layer: Layer): Promise<Float32Array> => readFinite(model, layer, kernels);
+  const shared = { baseline: roundToNearest, gridOf, read, signal, onProgress };
+  // Of these only the values are known: they are settled first, as the model that the others are calibrated on has them.
+  const plain = method.needs.length === 0 ? [] : targets.filter(({ informed }) => !informed);
+  const alone = await solveLayers(
+    plain.map(({ layer }) => layer),
+    { ...shared, method: storable(WITHOUT_DATA) },
+  );
+  const settled = method.sequential
+    ? new Map([...known, ...alone].map(([key, { values }]) => [key, values]))
+    : undefined;
+  const solved = await solveLayers(
+    targets.filter((target) => !plain.includes(target)).map(({ layer }) => layer),
+    {
+      ...shared,
+      method: storable(method),
+      settled,
+      collect: dataset && collector(model, dataset, kernels, options),
+    },
+  );
+  const notes =
+    alone.size === 0
+      ? []
+      : [
+          `${alone.size} of ${targets.length} weights are no plain products (tables, subgraphs, recurrent cells): ${WITHOUT_DATA.name}, without data.`,
+        ];
+  return { solved: new Map([...solved, ...alone]), notes };
 }
 
 function layersByName(targets: readonly Target[]): ReadonlyMap<string, Layer> {
@@ -165,7 +210,11 @@ function errorOf(layer: Layer, original: Float32Array, solved: SolvedLayer, kern
   return { tensor: layer.name, count, nonFinite: 0, sqnr, maxAbs };
 }
 
-function withParts(file: OutputFile, parts: ReadonlyMap<number, ReadonlyMap<PartRole, Segment>>): OutputFile {
+/** The same file with parts of solved weights in the place of those that tasks would write. */
+export function withParts(
+  file: OutputFile,
+  parts: ReadonlyMap<number, ReadonlyMap<PartRole, Segment>>,
+): OutputFile {
   return {
     ...file,
     segments: file.segments.map((segment) => {
@@ -179,9 +228,9 @@ function withParts(file: OutputFile, parts: ReadonlyMap<number, ReadonlyMap<Part
 const DAMPING = 0.01;
 
 /** What the user should know of the run as a whole. */
-function remarks(
+export function remarks(
   reports: readonly LayerReport[],
-  layers: ReadonlyMap<string, Layer>,
+  layers: ReadonlyMap<string, Pick<Layer, 'inputs'>>,
   dataset: Dataset | undefined,
 ): string[] {
   const notes: string[] = [...(dataset?.notes ?? [])];

@@ -14,6 +14,8 @@ import type { PlannedMode, PlannedModel } from '../run-modes.ts';
 import { applyAlgorithm } from './apply.ts';
 import { METHODS } from './methods.ts';
 import { ALGORITHM_NAMES, type AlgorithmName, isAlgorithm } from './names.ts';
+import { saveSolution } from './solution-file.ts';
+import { openSolution, type Solution } from './solution-reader.ts';
 import type { Method } from './solve.ts';
 import type { Spool } from './spool.ts';
 
@@ -27,29 +29,66 @@ export async function solveModes(
   spool: Spool,
 ): Promise<PlannedModel[]> {
   const solved: PlannedModel[] = [];
+  checkSolutionOptions(options, models);
+  await using solution = options.solution === undefined ? undefined : await openSolution(options.solution);
   for (const { model, modes } of models) {
     const dataset = options.data && (await openModelData(model, options.data, options));
-    const algorithm = chosenAlgorithm(options.algorithm, dataset);
-    const method = METHODS.get(algorithm);
-    if (method === undefined) solved.push({ model, modes });
-    else solved.push({ model, modes: await solveEach(model, modes, method, dataset, options, spool) });
+    // A solution alone is written as it is; with an algorithm or data, what it lacks is solved.
+    const wanted = options.algorithm !== undefined || dataset !== undefined || solution === undefined;
+    const method = wanted ? methodOf(chosenAlgorithm(options.algorithm, dataset)) : undefined;
+    const given = { method, dataset, solution };
+    if (method === undefined && solution === undefined) solved.push({ model, modes });
+    else solved.push({ model, modes: await solveEach(model, modes, given, options, spool) });
   }
   return solved;
+}
+
+interface Given {
+  readonly method: Method | undefined;
+  readonly dataset: Dataset | undefined;
+  readonly solution: Solution | undefined;
+}
+
+/** @throws WhittleError E_USAGE */
+function checkSolutionOptions(
+  { saveSolution, solution, algorithm, data }: CompressOptions,
+  models: readonly PlannedModel[],
+): void {
+  if (saveSolution === undefined) return;
+  const modes = models.flatMap(({ modes }) => modes.map(({ output }) => output.recipe));
+  if (modes.length > 1) {
+    throw new WhittleError('E_USAGE', 'a solution file holds the weights of one model in one mode', {
+      found: modes.map(({ name }) => name).join(', '),
+      hint: 'Ask for one mode; its solution can be given to the others with --solution.',
+    });
+  }
+  const solves = algorithm !== undefined || data !== undefined || solution !== undefined;
+  if (solves && modes.every((recipe) => recipe.static === undefined)) return;
+  throw new WhittleError('E_USAGE', 'there is no solution to save: no algorithm chooses codes here', {
+    hint: 'Say which with --algorithm (docs/algorithms.md).',
+  });
 }
 
 async function solveEach(
   model: OnnxModel,
   modes: readonly PlannedMode[],
-  method: Method,
-  dataset: Dataset | undefined,
-  { threads, signal, onProgress }: CompressOptions,
+  { method, dataset, solution }: Given,
+  options: CompressOptions,
   spool: Spool,
 ): Promise<PlannedMode[]> {
+  const { threads, signal, onProgress, saveSolution: path, force } = options;
+  const uses = (method?.needs.length ?? 0) > 0;
+  const algorithm = method?.name ?? solution?.algorithm ?? 'rtn';
+  const data = uses ? dataset?.description : method === undefined ? solution?.data : undefined;
   const results: PlannedMode[] = [];
   for (const mode of modes) {
     // Scales of a static mode and codes of its weights were made together, from the same data. Round to nearest is what the
     // encoders do by themselves, with onnxruntime's own ranges; real zero points they fit.
-    const encoded = method.name === 'rtn' && !mode.tasks.some(({ operation }) => hasRealZeros(operation));
+    const encoded =
+      method?.name === 'rtn' &&
+      solution === undefined &&
+      path === undefined &&
+      !mode.tasks.some(({ operation }) => hasRealZeros(operation));
     if (mode.output.recipe.static !== undefined || encoded) {
       results.push(mode);
       continue;
@@ -57,7 +96,9 @@ async function solveEach(
     const started = performance.now();
     const { planned, layers, weights, notes } = await applyAlgorithm(mode.prepared?.model ?? model, mode, {
       method,
-      dataset: method.needs.length === 0 ? undefined : dataset,
+      solution,
+      save: path === undefined ? undefined : (all) => saveSolution(path, all, { algorithm, data }, { force }),
+      dataset: uses ? dataset : undefined,
       threads,
       signal,
       onProgress,
@@ -70,9 +111,9 @@ async function solveEach(
         weights,
         notes: [...notes, ...unusedData(method, dataset)],
         solved: {
-          algorithm: method.name,
-          data: method.needs.length === 0 ? undefined : dataset?.description,
-          synthetic: method.needs.length === 0 ? undefined : dataset?.synthetic,
+          algorithm,
+          data,
+          synthetic: uses ? dataset?.synthetic : undefined,
           layers,
           seconds: (performance.now() - started) / 1000,
         },
@@ -82,13 +123,19 @@ async function solveEach(
   return results;
 }
 
+/** Scales of AWQ are in the prepared model already (prepare/awq.ts): what is left is its clip search. */
+function methodOf(algorithm: string): Method | undefined {
+  const clip = METHODS.get('clip-weighted');
+  return algorithm === 'awq' && clip !== undefined ? { ...clip, name: algorithm } : METHODS.get(algorithm);
+}
+
 function hasRealZeros(operation: Operation): boolean {
   return operation.kind === 'matmul-nbits' && operation.zeroPoints === 'real';
 }
 
-function unusedData({ name, needs }: Method, dataset: Dataset | undefined): string[] {
-  return dataset !== undefined && needs.length === 0
-    ? [`${name} looks at the weights only: the data was not used.`]
+function unusedData(method: Method | undefined, dataset: Dataset | undefined): string[] {
+  return dataset !== undefined && method?.needs.length === 0
+    ? [`${method.name} looks at the weights only: the data was not used.`]
     : [];
 }
 

@@ -8,6 +8,7 @@ export const ALGORITHMS = {
   fit: 'least-squares grid of each group',
   'fit-weighted': 'the same, weighted by E[x²] (data)',
   hqq: 'half-quadratic quantization',
+  awq: 'scales of AWQ folded into the model, then searched ranges weighted by E[x²] (data)',
   gptq: 'GPTQ: later inputs make up for errors on earlier ones (data)',
   'gptq-act-order': 'the same, inputs that matter most first (data)',
   gptaq: 'the same, towards the outputs of the float model (data)',
