@@ -4,21 +4,20 @@
  *
  * Minimises tr((W − Ŵ) H (W − Ŵ)ᵀ), H = Σ x xᵀ + damping, greedily over columns, on grids that are fixed beforehand (static groups, so
  * that columns may be taken in any order). "GPTQ", E. Frantar et al. 2023, in the form of babai.ts: one Cholesky factorisation,
- * no inverse. With `asymmetric` the outputs to match are those of the float model, although the inputs are those of the quantized
- * prefix: Ŵ then follows W + W C H⁻¹, C = Σ (x_float − x) xᵀ, which is what "GPTAQ" (Y. Li et al. 2025) aims at.
- * Needs H (and C). Cost: n³/3 + rows · n² multiplications.
+ * no inverse. With `asymmetric` the values to match are those of the float model, although the inputs are those of the quantized
+ * prefix (asymmetric-target.ts). Needs H. Cost: n³/3 + rows · n² / 2 multiplications.
  */
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../errors.ts';
 import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import type { GridKernels } from '../kernels/grid/index.ts';
+import { asymmetricTarget } from './asymmetric-target.ts';
 import { compensatedImportance, compensationRows, roundColumns } from './babai.ts';
-import { solveFactorised } from './cholesky.ts';
 import { type FactorisedGram, factoriseGram } from './damping.ts';
 import { checkMatrix } from './grid.ts';
 import { fitGrid } from './grid-fit.ts';
-import { crossOf, gramOf } from './linear-algebra.ts';
+import { gramOf } from './linear-algebra.ts';
 import type { GridOptions, QuantizedMatrix, WeightMatrix } from './matrix.ts';
 import { roundToNearest } from './rtn.ts';
 
@@ -32,7 +31,7 @@ export interface GptqOptions extends GridOptions {
    * columns have made up for them.
    */
   readonly grid?: 'range' | 'fitted' | undefined;
-  /** Share of GPTAQ's term, 0 (default) to 1; above 0 it needs `cross` in the statistics. */
+  /** How far the float model's values are the goal, 0 (default) to 1; above 0 it needs `drift` or `cross` in the statistics. */
   readonly asymmetric?: number | undefined;
 }
 
@@ -54,7 +53,7 @@ export interface RoundingProblem {
 /**
  * @param kernels - of fitted grids @param algebra - SIMD for the factorisation of a large H
  * @throws WhittleError E_SHAPE, E_TENSOR_SIZE, E_NONFINITE for what is not a weight or an option, E_DATA where the statistics
- * lack the Gram matrix (or `cross`)
+ * lack the Gram matrix (or `drift` and `cross`)
  */
 export function gptq(
   weight: WeightMatrix,
@@ -84,7 +83,7 @@ export function roundingProblem(
   const factor = factoriseGram(gram, weight.inputs, damping, activationOrder, algebra);
   const target =
     asymmetric > 0
-      ? asymmetricTarget(weight, crossOf(statistics, weight.inputs), factor, asymmetric)
+      ? asymmetricTarget(weight, statistics, factor, asymmetric)
       : Float64Array.from(weight.values);
   return { factor, target, notes: notesOf(statistics, factor, damping) };
 }
@@ -121,30 +120,4 @@ function gridOf(
   for (const i of factor.dead) squares[i] = 0;
   const statistics = { inputs: weight.inputs, rows: 1, squares };
   return fitGrid(weight, options, { statistics }, kernels);
-}
-
-/** W + share · W C H⁻¹: what an unrounded weight would be, to give the float model's outputs on the inputs that it gets. */
-function asymmetricTarget(
-  { values, outputs, inputs: n }: WeightMatrix,
-  cross: Float32Array,
-  { lower, order }: FactorisedGram,
-  share: number,
-): Float64Array {
-  const target = new Float64Array(outputs * n);
-  const shift = new Float64Array(n);
-  const reversed = new Float64Array(n);
-  for (let row = 0; row < outputs; row++) {
-    shift.fill(0);
-    for (let i = 0; i < n; i++) {
-      const w = values[row * n + i]!;
-      for (let j = 0; j < n; j++) shift[j] = shift[j]! + w * cross[i * n + j]!;
-    }
-    for (let i = 0; i < n; i++) reversed[i] = shift[order[n - 1 - i]!]!;
-    solveFactorised(lower, n, reversed);
-    for (let i = 0; i < n; i++) {
-      const at = row * n + order[n - 1 - i]!;
-      target[at] = values[at]! + share * reversed[i]!;
-    }
-  }
-  return target;
 }
