@@ -19,8 +19,8 @@ import type { RuntimeSession, RuntimeTensor } from '#src/runtime/runtime.js';
 export const CONTEXT = 256;
 const BATCH = 8;
 
-/** The first `count` windows of a text. */
-export function tokenWindows(text: string, tokenizer: string, count: number): Int32Array[] {
+/** `count` windows of a text, after its first `offset`. */
+export function tokenWindows(text: string, tokenizer: string, count: number, offset = 0): Int32Array[] {
   const json: unknown = JSON.parse(readFileSync(tokenizer, 'utf8'));
   const config: unknown = JSON.parse(
     readFileSync(tokenizer.replace('tokenizer.json', 'tokenizer_config.json'), 'utf8'),
@@ -31,7 +31,7 @@ export function tokenWindows(text: string, tokenizer: string, count: number): In
     add_special_tokens: false,
   });
   return Array.from({ length: count }, (_, window) =>
-    Int32Array.from(ids.slice(window * CONTEXT, (window + 1) * CONTEXT)),
+    Int32Array.from(ids.slice((offset + window) * CONTEXT, (offset + window + 1) * CONTEXT)),
   );
 }
 

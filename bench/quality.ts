@@ -7,6 +7,7 @@
  *     QUALITY_ROWS=3/32,2/32       only these bits/group (default: all of the reference)
  *     QUALITY_METHODS=gptq,best    only these methods (default: all)
  *     QUALITY_SEQUENCES=24         windows that are evaluated (default 96; other counts cannot be compared with the reference)
+ *     QUALITY_OFFSET=96            windows of the text that are left out before them: what settings are chosen on
  *     QUALITY_SAMPLES=16           windows of calibration (default 64)
  *     QUALITY_THREADS=1            threads of onnxruntime (default 2)
  *     QUALITY_LAYERS=1             prints every layer's report
@@ -54,7 +55,12 @@ const layers = findLayers(model.proto).filter(({ outputs }) => outputs !== vocab
 const evaluation = await createEvaluation(
   model,
   kernels,
-  tokenWindows(`${shared}data/lm-eval.txt`, tokenizer, Number(env.QUALITY_SEQUENCES ?? 96)),
+  tokenWindows(
+    `${shared}data/lm-eval.txt`,
+    tokenizer,
+    Number(env.QUALITY_SEQUENCES ?? 96),
+    Number(env.QUALITY_OFFSET ?? 0),
+  ),
   threads,
 );
 console.log(`float: perplexity ${evaluation.float.toFixed(3)} (reference ${REFERENCE_FLOAT})\n`);
