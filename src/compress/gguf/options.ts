@@ -3,9 +3,11 @@
  * that decide about types and metadata are those of the planner, which has them from llama-quantize.
  */
 
+import type { Dataset } from '../../calibration/data/dataset.ts';
 import type { RunOptions } from '../../core/progress.ts';
 import type { Imatrix } from '../../formats/gguf/imatrix-types.ts';
 import type { GgufQuantizeOptions, PlannedGgufTensor } from '../../planning/gguf/options.ts';
+import type { CalibrationData, SolvedMode } from '../options.ts';
 
 export interface QuantizeGgufOptions
   extends RunOptions,
@@ -14,6 +16,17 @@ export interface QuantizeGgufOptions
   readonly to: string | readonly string[];
   /** Importance matrix: a path (either form of llama-imatrix's files), or one that is open. */
   readonly imatrix?: string | Imatrix | undefined;
+  /**
+   * Chooses the codes of the weights (docs/algorithms.md): `gptq`, `gptq-act-order`, `gptaq`, `best`, or `rtn`, which is ggml's encoder.
+   * Default: that encoder; `gptq-act-order` where there are data or statistics. Needs `onnx`, and `data` or `statistics`.
+   */
+  readonly algorithm?: string | undefined;
+  /** The ONNX file of the same model, in float, on which the layers' inputs are collected. */
+  readonly onnx?: string | undefined;
+  /** What that is run on: prepared samples, or where they are. Needs onnxruntime-node. */
+  readonly data?: CalibrationData | Dataset | undefined;
+  /** Statistics of that ONNX file with Gram matrices, as `whittle calibrate --gram` saves them, in the place of data. */
+  readonly statistics?: string | undefined;
   /** A file that ends in `.gguf` (one type) or a folder. Default: `<name>-<TYPE>.gguf` beside the input. */
   readonly output?: string | undefined;
   /** Threads that compute; default: all cores. */
@@ -63,6 +76,8 @@ export interface GgufResult {
   readonly weightSqnr?: number | undefined;
   /** llama-quantize would ask for an importance matrix. */
   readonly wantsImatrix: boolean;
+  /** What an algorithm did to each layer; absent where none was asked for. */
+  readonly solved?: SolvedMode | undefined;
   readonly notes: readonly string[];
 }
 

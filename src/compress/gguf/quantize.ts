@@ -1,5 +1,5 @@
 /**
- * The whole story for GGUF: open → plan each type → execute all → report. The input is opened once, every type is planned before a
+ * The whole story for GGUF: open → plan each type → choose codes from data, where asked for → execute all → report. The input is opened once, every type is planned before a
  * byte is written, and the files of all types appear together, complete, or not at all.
  */
 
@@ -10,6 +10,7 @@ import { type ExecutionReport, executeSets } from '../../execution/execute.ts';
 import type { GgufModel } from '../../formats/gguf/gguf.ts';
 import type { Imatrix } from '../../formats/gguf/imatrix-types.ts';
 import { openGguf } from '../../formats/gguf/open.ts';
+import { assertMayWrite } from '../../io/atomic-file.ts';
 import { makeFolder } from '../../io/folder.ts';
 import type { PlannedGguf } from '../../planning/gguf/options.ts';
 import { describeOutput, perWeight } from './describe.ts';
@@ -17,6 +18,7 @@ import { imatrixSources } from './imatrix-sources.ts';
 import type { GgufReport, QuantizeGgufOptions } from './options.ts';
 import { ggufOutputPaths } from './outputs.ts';
 import { canonicalTypes, planType } from './plan-types.ts';
+import { type GgufSolver, openSolver, type SolvedGguf } from './solve/solver.ts';
 import { valueCount } from './values.ts';
 
 /**
@@ -30,13 +32,22 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
   await using model = await openGguf(input);
   await using guide = await openGuide(options.imatrix);
   const { imatrix } = guide;
+  await using solver = await openSolver(model, options);
   const planned: PlannedOutput[] = [];
   for (const [index, type] of types.entries()) {
     // Planning waits for little: without a turn of the event loop a signal would not be heard.
     await turn();
     if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
     const path = paths[index] ?? '';
-    planned.push({ path, plan: await planType(model, type, basename(path), imatrix, options) });
+    const plan = await planWith(solver, imatrix, options.dryRun === true, (guiding, dryRun) =>
+      planType(model, type, basename(path), guiding, { ...options, dryRun }),
+    );
+    planned.push({ path, plan });
+  }
+  if (solver !== undefined && options.dryRun !== true) {
+    for (const path of paths) await assertMayWrite(path, { force: options.force || options.resume });
+    for (const [index, { path, plan }] of planned.entries())
+      planned[index] = { path, ...(await solver.solve(plan)) };
   }
   const execution = options.dryRun === true ? undefined : await execute(model, imatrix, planned, options);
   const weights = model.tensors.reduce((sum, tensor) => sum + valueCount(tensor), 0);
@@ -47,17 +58,29 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
     inputBitsPerWeight: perWeight(tensorBytes, weights),
     weights,
     architecture: model.architecture,
-    results: planned.map(({ path, plan }, index) =>
-      describeOutput(plan, execution?.sets[index], (name) => join(dirname(path), name)),
+    results: planned.map((output, index) =>
+      describeOutput(output.plan, execution?.sets[index], (name) => join(dirname(output.path), name), output),
     ),
     ...(execution && { threads: execution.threads }),
     seconds: (performance.now() - started) / 1000,
   };
 }
 
-interface PlannedOutput {
+interface PlannedOutput extends Partial<Omit<SolvedGguf, 'plan'>> {
   readonly path: string;
   readonly plan: PlannedGguf;
+}
+
+/** The plan, with importance from the solver's data where a type cannot do without and none was given. */
+async function planWith(
+  solver: GgufSolver | undefined,
+  imatrix: Imatrix | undefined,
+  dryRun: boolean,
+  plan: (imatrix: Imatrix | undefined, dryRun: boolean) => Promise<PlannedGguf>,
+): Promise<PlannedGguf> {
+  if (solver === undefined || imatrix !== undefined || dryRun) return plan(imatrix, dryRun);
+  const { wantsImatrix } = await plan(undefined, true);
+  return plan(wantsImatrix ? await solver.imatrix() : undefined, false);
 }
 
 /** A matrix that was opened here is closed here. */

@@ -96,3 +96,20 @@ function noValues(type: GgmlType): WhittleError {
     found: `${type} (type ${GGML_TYPES[type].id})`,
   });
 }
+
+/** All values of a tensor, in order. @throws WhittleError E_NONFINITE for NaN and Inf */
+export async function tensorValues(tensor: GgufTensor, kernels: Kernels): Promise<Float32Array> {
+  const values = new Float32Array(valueCount(tensor));
+  let at = 0;
+  for await (const piece of tensorPieces(tensor, kernels)) {
+    values.set(piece, at);
+    at += piece.length;
+  }
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad < 0) return values;
+  throw new WhittleError('E_NONFINITE', 'an algorithm cannot weigh errors of values that are not finite', {
+    tensor: tensor.name,
+    expected: 'finite weights',
+    found: `${values[bad]} at element ${bad}`,
+  });
+}
