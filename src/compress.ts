@@ -124,8 +124,9 @@ async function writeModels(request: Request, planned: readonly PlannedModel[], o
 
 /** The modes with the weights that an algorithm solved, where one was asked for; to be kept until the files are written. */
 async function solved(models: readonly PlannedModel[], options: CompressOptions) {
-  const { algorithm, data, solution, saveSolution } = options;
-  if ([algorithm, data, solution, saveSolution].every((given) => given === undefined)) return undefined;
+  const { algorithm, data, solution, saveSolution, biasCorrection } = options;
+  if ([algorithm, data, solution, saveSolution, biasCorrection].every((given) => given === undefined))
+    return undefined;
   const { solveOnData } = await import('./compress/solve/solve-on-data.ts');
   return solveOnData(models, options);
 }

@@ -34,6 +34,7 @@ import { checkText, writeText } from './write-text.ts';
 
 export interface QuantizeFlags extends RecipeFlags, ProofFlags, LossFlags {
   readonly algorithm?: AlgorithmName | undefined;
+  readonly biasCorrection?: boolean | undefined;
   readonly saveSolution?: string | undefined;
   readonly solution?: string | undefined;
   readonly prepare?: readonly string[] | undefined;
@@ -78,6 +79,7 @@ export async function runQuantize(
     output: flags.output,
     targets,
     algorithm: flags.algorithm,
+    biasCorrection: flags.biasCorrection,
     saveSolution: flags.saveSolution,
     solution: flags.solution,
     prepare: flags.prepare,

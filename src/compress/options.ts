@@ -2,11 +2,13 @@
 
 import type { DataSpec, DatasetOptions } from '../calibration/data/data-spec.ts';
 import type { Dataset } from '../calibration/data/dataset.ts';
+import type { ImagePreparation } from '../calibration/data/image-preparation.ts';
 import type { RunOptions } from '../core/progress.ts';
 import type { Plan } from '../planning/plan.ts';
 import type { Recipe } from '../planning/recipe.ts';
 import type { LossMeasure } from './max-loss/names.ts';
 import type { PassReport } from './prepare/pass.ts';
+import type { BiasReport } from './solve/correct-biases.ts';
 import type { AlgorithmName } from './solve/names.ts';
 import type { LayerReport } from './solve/solve.ts';
 
@@ -29,6 +31,8 @@ export interface CalibrationData extends Omit<DatasetOptions, 'hints' | 'signal'
   readonly source: string | DataSpec;
   /** For a text: tokenizer.json, or the folder that holds it; default: that of the model's folder. */
   readonly tokenizer?: string | undefined;
+  /** Of pictures: how they become values, or the file that says so; default: that beside the pictures or the model. */
+  readonly preprocessing?: ImagePreparation | string | undefined;
 }
 
 /** How much a result may lose for the task; layers stay as they were, the worst first, until it does not lose more. */
@@ -69,6 +73,8 @@ export interface CompressOptions extends RunOptions {
    * of those that a recipe names.
    */
   readonly prepare?: readonly string[] | undefined;
+  /** Take back by how much quantizing moves the means of outputs, in the biases that there are (docs/algorithms.md). Needs data. */
+  readonly biasCorrection?: boolean | undefined;
   /** Keep the worst layers of each mode as they are until it loses no more than this (docs/evaluate.md). Needs data. */
   readonly maxLoss?: MaxLoss | undefined;
   /** Worker threads; default: all cores. 1 runs in this thread. */
@@ -179,6 +185,8 @@ export interface ModeResult {
   readonly verification?: Verification | undefined;
   /** What preparations did to the model before it was quantized; present where some were asked for. */
   readonly prepared?: readonly PassReport[] | undefined;
+  /** How far means of outputs were off, where biases were corrected. */
+  readonly biases?: readonly BiasReport[] | undefined;
   /** Present where an algorithm was asked for. */
   readonly solved?: SolvedMode | undefined;
   /** Present where a largest loss was given. */

@@ -14,6 +14,7 @@ import { overallSqnr } from './overall-error.ts';
 import type { PreparedModel } from './prepare/prepare.ts';
 import type { Prover } from './proof.ts';
 import { modelBytes } from './size.ts';
+import type { BiasReport } from './solve/correct-biases.ts';
 
 export interface PlannedMode extends Planned {
   readonly output: PlannedOutput;
@@ -26,6 +27,10 @@ export interface PlannedMode extends Planned {
         readonly weights: readonly WeightError[];
         readonly notes: readonly string[];
       }
+    | undefined;
+  /** Biases that took back what quantizing did to the means of outputs. */
+  readonly corrected?:
+    | { readonly biases: readonly BiasReport[]; readonly notes: readonly string[] }
     | undefined;
   /** What was kept so that it loses no more than was asked for. */
   readonly loss?: KeptWithinLoss | undefined;
@@ -116,7 +121,7 @@ function nameFile(error: unknown, jobs: readonly ModelJob[]): unknown {
 
 function describe(
   model: OnnxModel,
-  { plan, files, output, prepared, solution, loss }: PlannedMode,
+  { plan, files, output, prepared, solution, corrected, loss }: PlannedMode,
   inputBytes: number,
   written: ExecutionReport['sets'][number] | undefined,
   prover: Prover | undefined,
@@ -135,7 +140,14 @@ function describe(
     verification: prover?.proofs.get(output.recipe.name),
     solved: solution?.solved,
     ...(prepared && { prepared: prepared.reports }),
+    ...(corrected && { biases: corrected.biases }),
     ...(loss && { loss }),
-    notes: [...(prepared?.notes ?? []), ...plan.notes, ...(solution?.notes ?? []), ...(prover?.notes ?? [])],
+    notes: [
+      ...(prepared?.notes ?? []),
+      ...plan.notes,
+      ...(solution?.notes ?? []),
+      ...(corrected?.notes ?? []),
+      ...(prover?.notes ?? []),
+    ],
   };
 }

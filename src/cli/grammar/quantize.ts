@@ -5,7 +5,7 @@ import { LOSS_NAMES } from '../../compress/max-loss/names.ts';
 import { ALGORITHM_NAMES } from '../../compress/solve/names.ts';
 import { PREPARATION_NAMES } from '../../planning/preparation.ts';
 import { lossOption } from '../loss-flags.ts';
-import { integerOption, listOption, placedOption, repeatOption } from '../options.ts';
+import { integerOption, listOption, placedOption, preprocessingOption, repeatOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 import { addProofOptions } from './models.ts';
 
@@ -66,7 +66,7 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       ]),
     )
     .addOption(new Option('--nonfinite <policy>', 'weights that hold NaN or Inf').choices(['error', 'keep']))
-    .optionsGroup('ONNX, quality from data (docs/algorithms.md):')
+    .optionsGroup('Quality from data (docs/algorithms.md); --prepare and solutions for ONNX only:')
     .option(
       '--prepare <passes>',
       `edits of the float model that leave what it computes unchanged: ${PREPARATION_NAMES.join(', ')} (docs/prepare.md)`,
@@ -74,6 +74,10 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     )
     .addOption(
       new Option('--algorithm <name>', 'how the codes of the weights are chosen').choices(ALGORITHM_NAMES),
+    )
+    .option(
+      '--bias-correction',
+      'take back by how much quantizing moves the means of outputs, in biases that there are (data)',
     )
     .option('--save-solution <file>', 'keep what was solved (.safetensors, layout of GPTQ and bitsandbytes)')
     .option('--solution <file>', 'take weights that were solved before from such a file')
@@ -85,6 +89,11 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     .option('--sequence <n>', 'tokens of a window (default: 256)', integerOption(1, 1 << 20))
     .option('--seed <n>', 'of what is chosen at random (default: 1)', integerOption(0, 2 ** 32 - 1))
     .option('--tokenizer <path>', "tokenizer.json (default: that of the model's folder)")
+    .option(
+      '--preprocessing <json>',
+      'of pictures: size, mean, std, layout, as JSON or a file with it; docs/data.md',
+      preprocessingOption,
+    )
     .optionsGroup('ONNX, how much may be lost (docs/evaluate.md):')
     .option(
       '--max-loss <x>',
@@ -105,6 +114,11 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     )
     .optionsGroup('GGUF, under the names of llama-quantize:')
     .option('--imatrix <file>', 'importance matrix, either form')
+    .option(
+      '--onnx <file>',
+      'the same model in ONNX: --algorithm and --data learn from it what the layers see',
+    )
+    .option('--statistics <file>', 'what whittle calibrate --gram saved of it, in the place of --data')
     .option(
       '--include-weights <text>',
       'use only entries with this in their name; may be repeated',
@@ -168,6 +182,10 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       [
         'whittle quantize model.gguf --to Q4_K_M,Q8_0 --imatrix imatrix.gguf',
         'two files, one guided by the matrix',
+      ],
+      [
+        'whittle quantize model-f16.gguf --to Q4_K_M --algorithm gptq --data text.txt --onnx model.onnx',
+        'weights chosen by what their layers see',
       ],
       ['whittle quantize model.gguf --dry-run --all', 'size and error of every type for this model'],
       ['whittle quantize in.gguf out.gguf Q4_K_M 8', 'as you would type it for llama-quantize'],

@@ -109,7 +109,7 @@ async function solveEach(
       ...planned,
       solution: {
         weights,
-        notes: [...notes, ...unusedData(method, dataset)],
+        notes: [...notes, ...unusedData(method, options.biasCorrection === true ? undefined : dataset)],
         solved: {
           algorithm,
           data,

@@ -1,7 +1,9 @@
-/** Solves the planned modes of a run on its data, and keeps what was solved until the files are written. */
+/** Solves the planned modes of a run on its data, corrects biases where that is asked for, and keeps what was solved until the files are written. */
 
+import { WhittleError } from '../../errors.ts';
+import { openModelData } from '../calibration-data.ts';
 import type { CompressOptions } from '../options.ts';
-import type { PlannedModel } from '../run-modes.ts';
+import type { PlannedMode, PlannedModel } from '../run-modes.ts';
 import { solveModes } from './modes.ts';
 import { createSpool } from './spool.ts';
 
@@ -17,9 +19,36 @@ export async function solveOnData(
   const spool = createSpool();
   try {
     const solved = await solveModes(models, options, spool);
-    return { models: solved, [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose]() };
+    const corrected = options.biasCorrection === true ? await withBiases(solved, options) : solved;
+    return { models: corrected, [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose]() };
   } catch (error) {
     await spool[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** @throws WhittleError E_USAGE without data */
+async function withBiases(
+  models: readonly PlannedModel[],
+  options: CompressOptions,
+): Promise<readonly PlannedModel[]> {
+  const { data, threads, signal, onProgress } = options;
+  if (data === undefined) {
+    throw new WhittleError('E_USAGE', 'bias correction compares means of outputs, and no data was given', {
+      expected: '--data with a text, arrays or images (docs/data.md)',
+    });
+  }
+  const { correctBiases } = await import('./correct-biases.ts');
+  const corrected: PlannedModel[] = [];
+  for (const { model, modes } of models) {
+    const dataset = await openModelData(model, data, options);
+    const own: PlannedMode[] = [];
+    for (const mode of modes) {
+      const run = { dataset, threads, signal, onProgress };
+      const { planned, biases, notes } = await correctBiases(mode.prepared?.model ?? model, mode, run);
+      own.push({ ...mode, ...planned, corrected: { biases, notes } });
+    }
+    corrected.push({ model, modes: own });
+  }
+  return corrected;
 }
