@@ -12,6 +12,7 @@ import { addEvaluate } from './grammar/evaluate.ts';
 import { addImatrix, addMerge, addSplit, addTypes } from './grammar/gguf.ts';
 import { addCompare, addDequantize, addInspect } from './grammar/models.ts';
 import { addPerplexity } from './grammar/perplexity.ts';
+import { addPrepare } from './grammar/prepare.ts';
 import { addQuantize } from './grammar/quantize.ts';
 
 export type { ProgramOptions } from './grammar/command.ts';
@@ -72,6 +73,7 @@ export function createProgram(options: ProgramOptions): Command {
   addInspect(program, options);
   addQuantize(program, options);
   addDequantize(program, options);
+  addPrepare(program, options);
   addCompare(program, options);
   addEvaluate(program, options);
   addPerplexity(program, options);

@@ -30,6 +30,10 @@ export const PREPARATIONS = {
   },
   awq: {
     summary: 'gives inputs that carry much finer steps (AWQ; data)',
+    setting: {
+      expected: 'bits and group size of the grid, such as awq=4/32 (default: those of the mode)',
+      fits: (text: string) => /^[2-8]\/[1-9]\d{0,4}$/.test(text),
+    },
   },
   rotate: {
     summary:

@@ -14,6 +14,7 @@ import { WhittleError } from '../../errors.ts';
 import type { FoldSite } from '../../formats/onnx/fold/sites.ts';
 import { type GridKernels, selectGridKernels } from '../../kernels/grid/index.ts';
 import { foldFactors, sitesOf } from './fold-site.ts';
+import type { GridOf } from './grids.ts';
 import type { PassContext, PreparationPass, PreparedPlace } from './pass.ts';
 import { productsByWeight, readingWeights, type SiteWeight, siteStatistics } from './site-weights.ts';
 
@@ -54,7 +55,9 @@ export const awq: PreparationPass = async (context) => {
 };
 
 /** Places where all weights read the same values in the same order, and the plan has a grid for some of them. */
-async function placesOf({ model, gridOf }: PassContext, sites: readonly FoldSite[]): Promise<Place[]> {
+async function placesOf(context: PassContext, sites: readonly FoldSite[]): Promise<Place[]> {
+  const { model } = context;
+  const gridOf = gridsFor(context);
   const products = productsByWeight(model);
   const places: Place[] = [];
   for (const site of sites) {
@@ -77,6 +80,18 @@ async function placesOf({ model, gridOf }: PassContext, sites: readonly FoldSite
     places.push({ site, weights, grid });
   }
   return places;
+}
+
+/** @throws WhittleError E_USAGE where neither a plan nor the setting says a grid */
+function gridsFor({ setting, gridOf }: PassContext): GridOf {
+  if (setting !== undefined) {
+    const [bits = 4, groupSize = 32] = setting.split('/').map(Number);
+    return async () => ({ bits, groupSize, symmetric: false });
+  }
+  if (gridOf !== undefined) return gridOf;
+  throw new WhittleError('E_USAGE', 'awq looks ahead to the grid of the weights, and there is none', {
+    hint: 'Say bits and group size: awq=4/32.',
+  });
 }
 
 function* batches(places: readonly Place[]): Generator<Place[]> {

@@ -4,7 +4,9 @@ import type { GridOptions } from '../../algorithms/matrix.ts';
 import { storedGrid } from '../../numerics/stored-grid.ts';
 import type { Planned } from '../../planning/plan-onnx.ts';
 
-/** By the key of the weight and whether it is stored [inputs, outputs]. */
+/**
+ * By the key of the weight and whether it is stored [inputs, outputs]; undefined where the plan stores it in another form, or as it is.
+ */
 export type GridOf = (key: string, turned: boolean) => Promise<GridOptions | undefined>;
 
 /** @param plan Made when the first grid is asked for. */

@@ -41,8 +41,8 @@ export interface PassContext extends RunOptions {
   readonly threads: number | undefined;
   /** What the model is run on. @throws WhittleError E_USAGE where none was given */
   dataset(): Promise<Dataset>;
-  /** The grid on which the plan stores a weight; undefined where it stores it in another form, or as it is. */
-  readonly gridOf: GridOf;
+  /** The grid on which the plan stores a weight; absent where there is no plan. */
+  readonly gridOf: GridOf | undefined;
 }
 
 /** One place of the graph that a pass changed. */

@@ -48,7 +48,7 @@ export async function prepareModel(
   steps: readonly PreparationStep[],
   options: PrepareOptions,
 ): Promise<PreparedModel> {
-  const { threads, signal, onProgress, spool, gridOf = async () => undefined } = options;
+  const { threads, signal, onProgress, spool, gridOf } = options;
   const editable = editableCopy(original, await selectKernels(), spool);
   let opened: Promise<Dataset> | undefined;
   const reports: PassReport[] = [];
