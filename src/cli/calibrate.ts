@@ -1,6 +1,6 @@
 /** `whittle calibrate`: data through a model, statistics of its weights' inputs into a file. */
 
-import { calibrate } from '../compress/calibrate.ts';
+import { type CalibrateOptions, calibrate } from '../compress/calibrate.ts';
 import { formatDuration } from '../report/format.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
@@ -9,6 +9,7 @@ export interface CalibrateFlags {
   readonly out: string;
   readonly data?: string | undefined;
   readonly tokenizer?: string | undefined;
+  readonly preprocessing?: CalibrateOptions['preprocessing'];
   readonly samples?: number | undefined;
   readonly sequence?: number | undefined;
   readonly seed?: number | undefined;
@@ -29,6 +30,7 @@ export async function runCalibrate(
   const report = await calibrate(file, {
     data: flags.data,
     tokenizer: flags.tokenizer,
+    preprocessing: flags.preprocessing,
     output: flags.out,
     imatrix: flags.imatrix,
     gram: flags.gram,

@@ -1,5 +1,6 @@
 /** Flags that say what a model is run on to learn what its layers see, or to measure it. */
 
+import type { ImagePreparation } from '../calibration/data/image-preparation.ts';
 import type { CalibrationData } from '../compress/options.ts';
 import { WhittleError } from '../errors.ts';
 
@@ -9,14 +10,18 @@ export interface DataFlags {
   readonly sequence?: number | undefined;
   readonly seed?: number | undefined;
   readonly tokenizer?: string | undefined;
+  readonly preprocessing?: ImagePreparation | string | undefined;
   readonly shape?: Readonly<Record<string, readonly number[]>> | undefined;
 }
 
 /** @param other - whether there is other data that the flags may speak of; else E_USAGE where one does and none is given */
 export function dataOptions(flags: DataFlags, other = false): CalibrationData | undefined {
-  const { data, samples, sequence, seed, tokenizer, shape } = flags;
-  if (data !== undefined) return { source: data, samples, sequence, seed, tokenizer, shapes: shape };
-  for (const [name, value] of Object.entries(other ? { samples } : { samples, sequence, seed, tokenizer })) {
+  const { data, samples, sequence, seed, tokenizer, preprocessing, shape } = flags;
+  if (data !== undefined) {
+    return { source: data, samples, sequence, seed, tokenizer, preprocessing, shapes: shape };
+  }
+  const about = other ? { samples } : { samples, sequence, seed, tokenizer, preprocessing };
+  for (const [name, value] of Object.entries(about)) {
     if (value === undefined) continue;
     throw new WhittleError('E_USAGE', `--${name} speaks of data, and none was given`, {
       hint: 'Name the data with --data.',

@@ -5,6 +5,7 @@ import { basename } from 'node:path';
 import { type Evaluation, evaluateModel } from '../compress/evaluate.ts';
 import { evaluateGguf } from '../compress/evaluate-gguf.ts';
 import { modelFormat } from '../compress/model-format.ts';
+import type { CalibrationData } from '../compress/options.ts';
 import { WhittleError } from '../errors.ts';
 import { formatDuration } from '../report/format.ts';
 import { PLAIN } from '../report/style.ts';
@@ -21,6 +22,7 @@ export interface EvaluateFlags {
   readonly sequence?: number | undefined;
   readonly seed?: number | undefined;
   readonly tokenizer?: string | undefined;
+  readonly preprocessing?: CalibrationData['preprocessing'];
   readonly scores?: string | undefined;
   readonly layers?: boolean | undefined;
   readonly layerSamples?: number | undefined;
@@ -95,6 +97,7 @@ async function evaluateOne(context: Context, file: string, flags: EvaluateFlags)
     data: {
       source: flags.data,
       tokenizer,
+      preprocessing: flags.preprocessing,
       samples: samples ?? 'all',
       ...(sequence === undefined ? {} : { sequence }),
       ...(flags.seed === undefined ? {} : { seed: flags.seed }),
@@ -111,8 +114,8 @@ async function evaluateOne(context: Context, file: string, flags: EvaluateFlags)
 }
 
 function refuseOnnxFlags(flags: EvaluateFlags, file: string): void {
-  const { tokenizer, scores, runs, seed, layerSamples, minAccuracy } = flags;
-  const given = Object.entries({ tokenizer, scores, runs, seed, layerSamples, minAccuracy });
+  const { tokenizer, preprocessing, scores, runs, seed, layerSamples, minAccuracy } = flags;
+  const given = Object.entries({ tokenizer, preprocessing, scores, runs, seed, layerSamples, minAccuracy });
   const foreign = given.find(([, value]) => value !== undefined)?.[0];
   const name = foreign?.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   if (name === undefined && flags.runtime === 'onnxruntime-node') return;

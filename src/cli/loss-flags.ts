@@ -61,8 +61,8 @@ export function maxLossOptions(flags: LossFlags): MaxLoss | undefined {
   };
 }
 
-function sourceOf({ samples, sequence, seed, tokenizer }: LossFlags, source = '') {
-  return { source, samples, sequence, seed, tokenizer };
+function sourceOf({ samples, sequence, seed, tokenizer, preprocessing }: LossFlags, source = '') {
+  return { source, samples, sequence, seed, tokenizer, preprocessing };
 }
 
 /** Names shown; the others are counted. */

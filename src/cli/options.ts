@@ -1,6 +1,8 @@
 /** Turns the words of a command line into values; what cannot be understood is an InvalidArgumentError of the parser. */
 
 import { InvalidArgumentError } from 'commander';
+import { type ImagePreparation, parsePreparation } from '../calibration/data/image-preparation.ts';
+import { WhittleError } from '../errors.ts';
 
 /** `q4,q8` and repeated flags both make a list. */
 export function listOption(word: string, previous: readonly string[] | undefined): string[] {
@@ -70,6 +72,17 @@ export function shapeOption(
     value === '' ? [] : value.split(/[,x×]/).map((dim) => (/^\d+$/.test(dim) ? Number(dim) : Number.NaN));
   if (!shape.every(Number.isSafeInteger)) throw new InvalidArgumentError('Expected name=1,3,224,224.');
   return Object.assign(Object.create(null), previous, { [name]: shape });
+}
+
+/** A description of preprocessing as JSON, or the file that holds it. */
+export function preprocessingOption(word: string): ImagePreparation | string {
+  try {
+    return parsePreparation(word);
+  } catch (error) {
+    const { expected, found } = error instanceof WhittleError ? error.details : {};
+    const said = error instanceof Error ? error.message : String(error);
+    throw new InvalidArgumentError(`${said}: expected ${expected}, found ${found}.`);
+  }
 }
 
 /** `name=file`. */

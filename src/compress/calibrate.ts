@@ -24,11 +24,14 @@ import { onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { openModelData } from './calibration-data.ts';
 import { modelFormat } from './model-format.ts';
+import type { CalibrationData } from './options.ts';
 
 export interface CalibrateOptions extends RunOptions {
   /** Where the data is; absent: made-up inputs. */
   readonly data?: string | undefined;
   readonly tokenizer?: string | undefined;
+  /** Of pictures; as in `CalibrationData`. */
+  readonly preprocessing?: CalibrationData['preprocessing'];
   /** The statistics file. */
   readonly output: string;
   /** Importance matrix to be written as well. */
@@ -83,11 +86,11 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
   }
   if (options.imatrix !== undefined) await assertMayWrite(options.imatrix, { force: options.force });
   const names = options.imatrix === undefined ? undefined : ggufNames(model.proto);
-  const { data, tokenizer } = options;
+  const { data, tokenizer, preprocessing } = options;
   const source: string | DataSpec = data ?? { kind: 'synthetic' };
   const dataset = await openModelData(
     model,
-    { ...options.dataset, source, tokenizer },
+    { ...options.dataset, source, tokenizer, preprocessing },
     { runtime, signal, threads },
   );
   const before = await startingPoint(options, dataset);

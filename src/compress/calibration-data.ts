@@ -25,9 +25,17 @@ export async function openModelData(
   { signal, threads, runtime = onnxruntimeNode() }: DataRunOptions,
 ): Promise<Dataset> {
   if (isDataset(data)) return data;
-  const { source, tokenizer, ...options } = data;
+  const { source, tokenizer, preprocessing: preparation, ...options } = data;
   const spec =
-    typeof source === 'string' ? await parseDataSpec(source, { tokenizer, model: model.file }) : source;
+    typeof source === 'string'
+      ? await parseDataSpec(source, { tokenizer, preparation, model: model.file })
+      : source;
+  if (preparation !== undefined && spec.kind !== 'images') {
+    throw new WhittleError('E_USAGE', 'preprocessing is about pictures, and the data holds none', {
+      expected: 'a folder of pictures',
+      found: typeof source === 'string' ? source : spec.kind,
+    });
+  }
   const session = await runtime.load(model.file, { threads, optimize: false }).catch((error: unknown) => {
     throw runsOnData(error, runtime);
   });

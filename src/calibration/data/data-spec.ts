@@ -24,6 +24,8 @@ export interface SyntheticSpec {
 export interface JsonSpec {
   readonly kind: 'json' | 'ndjson';
   readonly file: string;
+  /** For texts in rows; as in `TextSpec`. */
+  readonly tokenizer?: string | undefined;
 }
 
 /** One array for each input, the first axis counting the samples: `{ kind: 'npy', files: [{ input: 'x', file: 'x.npy' }] }`. */

@@ -11,8 +11,10 @@ export interface ImagePreparation {
   /** Pixels. Default: what the model's input fixes. */
   readonly width?: number | undefined;
   readonly height?: number | undefined;
-  /** fill: stretched; cover: cut to size around the centre; contain: whole, with black beside it. Default fill. */
+  /** fill: stretched; cover: cut to size around the centre; contain: whole, in the centre (letterbox). Default fill. */
   readonly fit?: 'fill' | 'cover' | 'contain' | undefined;
+  /** Level of red, green and blue beside a picture that `contain` keeps whole, 0…255. Default 0; YOLO's letterbox has 114. */
+  readonly background?: number | undefined;
   /** The shorter side is made this long first, before width × height are cut from the centre. */
   readonly shortestEdge?: number | undefined;
   readonly filter?: 'nearest' | 'linear' | 'cubic' | 'lanczos3' | undefined;
@@ -37,16 +39,40 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   channels: ['rgb', 'bgr', 'gray'],
 };
 const SIZES = ['width', 'height', 'shortestEdge'];
-const KEYS = [...SIZES, ...Object.keys(CHOICES), 'scale', 'mean', 'std', 'input'];
+const KEYS = [...SIZES, ...Object.keys(CHOICES), 'background', 'scale', 'mean', 'std', 'input'];
 const MAX_SIDE = 8192;
+
+/**
+ * @param word - a description as JSON, or the file that holds one
+ * @throws WhittleError E_USAGE where JSON is none, E_DATA with the member that is wrong
+ */
+export function parsePreparation(word: string): ImagePreparation | string {
+  if (!word.trimStart().startsWith('{')) return word;
+  let value: unknown;
+  try {
+    value = JSON.parse(word);
+  } catch (cause) {
+    throw new WhittleError('E_USAGE', 'the preprocessing description is no JSON', {
+      expected: '{"width": 224, "height": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}',
+      found: word.slice(0, 80),
+      cause,
+    });
+  }
+  return isRecord(value) ? checkPreparation(isHub(value) ? fromHub(value) : value) : word;
+}
 
 /** @throws WhittleError E_NOT_FOUND, E_DATA with the member that is wrong */
 export async function readPreparation(file: string): Promise<ImagePreparation> {
   const value = parseJsonText(await readText(file, 1 << 20), file);
   if (!isRecord(value))
     throw new WhittleError('E_DATA', 'a preprocessing description is an object', { file });
-  const hub = ['image_processor_type', 'do_resize', 'do_normalize', 'image_mean', 'feature_extractor_type'];
-  return checkPreparation(hub.some((key) => key in value) ? fromHub(value) : value, file);
+  return checkPreparation(isHub(value) ? fromHub(value) : value, file);
+}
+
+const HUB = ['image_processor_type', 'do_resize', 'do_normalize', 'image_mean', 'feature_extractor_type'];
+
+function isHub(value: object): boolean {
+  return HUB.some((key) => key in value);
 }
 
 /** @throws WhittleError E_DATA with the member that is wrong */
@@ -69,6 +95,8 @@ export function checkPreparation(value: object, file?: string): ImagePreparation
       throw fail(`one of ${choices.join(', ')}`);
     if (SIZES.includes(key) && !(isWhole(item) && item <= MAX_SIDE))
       throw fail(`pixels from 1 to ${MAX_SIDE}`);
+    if (key === 'background' && !(isReal(item) && item >= 0 && item <= 255))
+      throw fail('a level from 0 to 255');
     if (key === 'scale' && !isReal(item)) throw fail('a number');
     if (key === 'mean' && !isNumbers(item)) throw fail('a number, or one for each channel');
     if (key === 'std' && !(isNumbers(item) && [item].flat().every((x) => x !== 0))) {

@@ -150,7 +150,7 @@ type Sharp = Awaited<ReturnType<typeof peer>>;
 
 async function decode(sharp: Sharp, file: string, target: Target): Promise<RuntimeTensor> {
   const { width, height, channels, preparation } = target;
-  const { fit = 'fill', shortestEdge, filter = 'linear' } = preparation;
+  const { fit = 'fill', shortestEdge, filter = 'linear', background: level = 0 } = preparation;
   let pixels: Uint8Array;
   try {
     let image = sharp(file, { failOn: 'error' })
@@ -171,7 +171,13 @@ async function decode(sharp: Sharp, file: string, target: Target): Promise<Runti
           ? resized.extract({ left, top, width, height })
           : resized.resize({ width, height, fit: 'cover', kernel: filter });
     } else {
-      image = image.resize({ width, height, fit, kernel: filter, background: 'black' });
+      image = image.resize({
+        width,
+        height,
+        fit,
+        kernel: filter,
+        background: { r: level, g: level, b: level },
+      });
     }
     pixels = await image.raw().toBuffer();
   } catch (cause) {

@@ -3,7 +3,7 @@
  *   columns   {"input_ids": [[…], […]], "labels": [0, 1]}            the first axis counts the samples
  *   rows      [{"input_ids": […], "label": 0}, …]
  *   bare rows [[…], […]]                                              for the only input that has to be given
- * and NDJSON one row in each line. A value is a nested array of numbers, or flat with its shape: {"data": […], "shape": [2, 3]}.
+ * and NDJSON one row in each line. `text` and `text_pair` are turned into tokens (row-texts.ts). A value is a nested array of numbers, or flat with its shape: {"data": […], "shape": [2, 3]}.
  * NDJSON is read line by line when a line is wanted; JSON is held in memory.
  */
 
@@ -12,8 +12,10 @@ import { WhittleError } from '../../errors.ts';
 import type { RuntimeTensor, RuntimeValueInfo } from '../../runtime/runtime.ts';
 import { checkLabels, isLabel, withFile } from './array-rows.ts';
 import { describeInput, isDerived } from './complete-inputs.ts';
+import type { DatasetOptions, JsonSpec } from './data-spec.ts';
 import { jsonTensor } from './json-tensor.ts';
 import { decodeText, isRecord, parseJsonText, readText } from './read-text.ts';
+import { createRowTexts, type RowTexts } from './row-texts.ts';
 import { type Row, type RowSource, unknownInput } from './rows.ts';
 
 /** JavaScript strings end at half a gigabyte. */
@@ -31,10 +33,15 @@ const source = (file: string, count: number, read: (index: number) => Promise<Ro
 });
 
 /** @throws WhittleError E_DATA, E_TRUNCATED where the text ends in the middle, E_SHAPE, E_EMPTY, E_LIMIT */
-export async function jsonRows(file: string, inputs: readonly RuntimeValueInfo[]): Promise<RowSource> {
+export async function jsonRows(
+  { file, tokenizer }: JsonSpec,
+  inputs: readonly RuntimeValueInfo[],
+  options: DatasetOptions,
+): Promise<RowSource> {
+  const texts = createRowTexts(file, inputs, tokenizer, options);
   const value = parseJsonText(await readText(file, MAX_JSON), file);
   if (Array.isArray(value)) {
-    return source(file, value.length, async (index) => rowOf(value[index], inputs, file, index));
+    return source(file, value.length, (index) => rowOf(value[index], inputs, file, index, texts));
   }
   if (!isRecord(value)) {
     throw new WhittleError('E_DATA', 'the file holds neither rows nor columns', {
@@ -43,17 +50,19 @@ export async function jsonRows(file: string, inputs: readonly RuntimeValueInfo[]
       found: JSON.stringify(value).slice(0, 60),
     });
   }
-  return columnRows(file, value, inputs);
+  return columnRows(file, value, inputs, texts);
 }
 
 function columnRows(
   file: string,
   columns: Readonly<Record<string, unknown>>,
   inputs: readonly RuntimeValueInfo[],
+  texts: RowTexts,
 ): RowSource {
   let labels: number[] | undefined;
   let count: number | undefined;
   const read = new Map<string, (index: number) => RuntimeTensor>();
+  const words = new Map<string, readonly unknown[]>();
   for (const [name, column] of Object.entries(columns)) {
     const rows = columnOf(column, file, name);
     if (count !== undefined && rows.count !== count) {
@@ -67,12 +76,15 @@ function columnRows(
     count = rows.count;
     if (isLabel(name, inputs)) labels = checkLabels(Array.isArray(column) ? column : [], file);
     else if (inputs.some((input) => input.name === name)) read.set(name, rows.row);
+    else if (texts.isText(name) && Array.isArray(column)) words.set(name, column);
     else throw unknownInput(name, inputs).with({ file });
   }
-  return source(file, read.size === 0 ? 0 : (count ?? 0), async (index) => ({
-    values: new Map([...read].map(([name, row]) => [name, at(file, index, name, () => row(index))])),
-    label: labels?.[index],
-  }));
+  return source(file, read.size + words.size === 0 ? 0 : (count ?? 0), async (index) => {
+    const row = Object.fromEntries([...words].map(([name, column]) => [name, column[index]]));
+    const tokens = words.size === 0 ? [] : await texts.values(row, `row ${index + 1}`);
+    const values = [...read].map(([name, get]) => [name, at(file, index, name, () => get(index))] as const);
+    return { values: new Map([...tokens, ...values]), label: labels?.[index] };
+  });
 }
 
 function columnOf(
@@ -99,19 +111,20 @@ function columnOf(
 }
 
 /** @throws WhittleError as jsonRows */
-export async function ndjsonRows(file: string, inputs: readonly RuntimeValueInfo[]): Promise<RowSource> {
+export async function ndjsonRows(
+  { file, tokenizer }: JsonSpec,
+  inputs: readonly RuntimeValueInfo[],
+  options: DatasetOptions,
+): Promise<RowSource> {
+  const texts = createRowTexts(file, inputs, tokenizer, options);
   const lines = await lineRanges(file);
   const read = async (index: number): Promise<Row> => {
     const { start, end } = lines[index] ?? { start: 0, end: 0 };
     const bytes = new Uint8Array(end - start);
     await withFile(file, (opened) => opened.readInto(start, bytes));
     try {
-      return rowOf(
-        parseJsonText(decodeText(bytes, file, start), file, `row ${index + 1}`),
-        inputs,
-        file,
-        index,
-      );
+      const row = parseJsonText(decodeText(bytes, file, start), file, `row ${index + 1}`);
+      return await rowOf(row, inputs, file, index, texts);
     } catch (error) {
       if (!(error instanceof WhittleError) || error.code !== 'E_TRUNCATED') throw error;
       // Told of the line; meant in the file.
@@ -157,7 +170,16 @@ async function lineRanges(file: string): Promise<{ start: number; end: number }[
   });
 }
 
-function rowOf(value: unknown, inputs: readonly RuntimeValueInfo[], file: string, index: number): Row {
+async function rowOf(
+  value: unknown,
+  inputs: readonly RuntimeValueInfo[],
+  file: string,
+  index: number,
+  texts: RowTexts,
+): Promise<Row> {
+  if (typeof value === 'string') {
+    return { values: await texts.values({ text: value }, `row ${index + 1}`) };
+  }
   if (!isRecord(value)) {
     const needed = inputs.filter((input) => !isDerived(input));
     const [only] = needed;
@@ -170,9 +192,11 @@ function rowOf(value: unknown, inputs: readonly RuntimeValueInfo[], file: string
     }
     return { values: new Map([[only.name, at(file, index, only.name, () => jsonTensor(value, 'f64'))]]) };
   }
-  const values = new Map<string, RuntimeTensor>();
+  const hasTexts = Object.keys(value).some((name) => texts.isText(name));
+  const values = hasTexts ? await texts.values(value, `row ${index + 1}`) : new Map<string, RuntimeTensor>();
   let label: number | undefined;
   for (const [name, item] of Object.entries(value)) {
+    if (texts.isText(name)) continue;
     if (isLabel(name, inputs)) [label] = checkLabels([item], file);
     else if (!inputs.some((input) => input.name === name)) {
       throw unknownInput(name, inputs, `row ${index + 1}`).with({ file });

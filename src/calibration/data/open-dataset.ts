@@ -30,9 +30,9 @@ export async function openDataset(
     case 'text':
       return rowsDataset(await textRows(spec, inputs, options), inputs, options);
     case 'json':
-      return rowsDataset(await jsonRows(spec.file, inputs), inputs, options);
+      return rowsDataset(await jsonRows(spec, inputs, options), inputs, options);
     case 'ndjson':
-      return rowsDataset(await ndjsonRows(spec.file, inputs), inputs, options);
+      return rowsDataset(await ndjsonRows(spec, inputs, options), inputs, options);
     case 'npy':
       return rowsDataset(await npyRows(spec, inputs), inputs, options);
     case 'npz':

@@ -54,6 +54,11 @@ export async function parseDataSpec(
   if (TEXT.test(ending)) return { kind: 'text', file: path, tokenizer: await findTokenizer(path, options) };
   if (ending === '.npy') return { kind: 'npy', files: [{ file: path }] };
   const kind = Object.hasOwn(BY_ENDING, ending) ? BY_ENDING[ending] : undefined;
+  if (kind === 'json' || kind === 'ndjson') {
+    // Wanted where rows hold texts, which only reading them tells.
+    const tokenizer = options.tokenizer ?? (await firstFile(besideModel(options.model, 'tokenizer.json')));
+    return { kind, file: path, ...(tokenizer !== undefined && { tokenizer }) };
+  }
   if (kind !== undefined) return { kind, file: path };
   throw new WhittleError('E_USAGE', 'this is no data that is known', {
     file: path,

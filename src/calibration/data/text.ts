@@ -85,8 +85,8 @@ export async function textRows(
   };
 }
 
-/** The input that token ids go to. */
-function tokenInput(inputs: readonly RuntimeValueInfo[]): RuntimeValueInfo {
+/** The input that token ids go to. @throws WhittleError E_USAGE where the model takes none */
+export function tokenInput(inputs: readonly RuntimeValueInfo[]): RuntimeValueInfo {
   const integer = inputs.filter(({ dtype, shape }) => /^u?int(32|64)$/.test(dtype) && shape.length === 2);
   const named =
     integer.find(({ name }) => name === 'input_ids') ??

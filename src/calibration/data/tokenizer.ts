@@ -8,6 +8,13 @@ import { WhittleError } from '../../errors.ts';
 import { loadError } from '../../runtime/onnxruntime-tensors.ts';
 import { isRecord, parseJsonText, readText } from './read-text.ts';
 
+/** Ids and segments of what stands before, between and after the texts. */
+export interface PairTemplate {
+  readonly around: readonly { readonly ids: readonly number[]; readonly segments: readonly number[] }[];
+  /** Segment of each text. */
+  readonly segments: readonly number[];
+}
+
 export interface TextTokenizer {
   /** tokenizer.json as it was found. */
   readonly file: string;
@@ -15,6 +22,10 @@ export interface TextTokenizer {
   encode(text: string): number[];
   /** What the tokenizer puts around each text ([CLS] and [SEP], beginning of text): ids before and after. */
   readonly around: { readonly before: readonly number[]; readonly after: readonly number[] };
+  /** What it puts around two texts, and to which segment each token belongs. @throws WhittleError E_DATA where it takes no pairs */
+  aroundPair(): PairTemplate;
+  /** What rows are filled up with, and on which side. */
+  readonly padding: { readonly id: number; readonly side: 'left' | 'right' };
   /** Most tokens of a window, by tokenizer_config.json and config.json; undefined where neither says. */
   readonly limit: number | undefined;
 }
@@ -48,22 +59,35 @@ export async function openTokenizer(path: string): Promise<TextTokenizer> {
     });
   }
   const config = await readObject(join(dirname(file), 'tokenizer_config.json'));
-  const encode = await construct(file, definition, config ?? {});
+  const { encode, pair, idOf } = await construct(file, definition, config ?? {});
   return {
     file,
     encode: (text) => encode(text, false),
     around: around(encode),
+    aroundPair: () => aroundPair(file, encode('a', false), pair('a', 'a')),
+    padding: paddingOf(definition, config ?? {}, idOf),
     limit: smallest([config?.model_max_length, ...(await positions(dirname(file)))]),
   };
 }
 
 type Encode = (text: string, special: boolean) => number[];
 
+interface Pair {
+  readonly ids: readonly number[];
+  readonly segments: readonly number[];
+}
+
+interface Constructed {
+  readonly encode: Encode;
+  readonly pair: (text: string, other: string) => Pair;
+  readonly idOf: (token: string) => number | undefined;
+}
+
 async function construct(
   file: string,
   definition: Readonly<Record<string, unknown>>,
   config: Readonly<Record<string, unknown>>,
-): Promise<Encode> {
+): Promise<Constructed> {
   const { Tokenizer } = await peer();
   const broken = (cause: unknown): WhittleError =>
     new WhittleError('E_DATA', 'the tokenizer cannot be used', {
@@ -74,25 +98,38 @@ async function construct(
     });
   try {
     const tokenizer = new Tokenizer(definition, config);
-    return (text, special) => {
-      let ids: unknown[];
+    const run = <T>(encode: () => T): T => {
       try {
-        ({ ids } = tokenizer.encode(text, { add_special_tokens: special }));
+        return encode();
       } catch (cause) {
         throw broken(cause);
       }
-      return ids.map((id, index) => {
-        if (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0) return id;
-        throw new WhittleError('E_DATA', 'the tokenizer has no id for a piece of the text', {
-          file,
-          expected: 'a token for everything, or an unknown token in the vocabulary',
-          found: `${String(id)} for token ${index + 1}`,
-        });
-      });
+    };
+    return {
+      encode: (text, special) =>
+        checkIds(run(() => tokenizer.encode(text, { add_special_tokens: special })).ids, file),
+      pair(text, other) {
+        const found = run(() =>
+          tokenizer.encode(text, { text_pair: other, add_special_tokens: true, return_token_type_ids: true }),
+        );
+        return { ids: checkIds(found.ids, file), segments: found.token_type_ids };
+      },
+      idOf: (token) => tokenizer.token_to_id(token),
     };
   } catch (cause) {
     throw broken(cause);
   }
+}
+
+function checkIds(ids: readonly unknown[], file: string): number[] {
+  return ids.map((id, index) => {
+    if (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0) return id;
+    throw new WhittleError('E_DATA', 'the tokenizer has no id for a piece of the text', {
+      file,
+      expected: 'a token for everything, or an unknown token in the vocabulary',
+      found: `${String(id)} for token ${index + 1}`,
+    });
+  });
 }
 
 async function peer() {
@@ -113,6 +150,40 @@ function around(encode: Encode): TextTokenizer['around'] {
     }
   }
   return { before: [], after: [] };
+}
+
+/** The template for pairs shows itself around one word twice. */
+function aroundPair(file: string, word: readonly number[], { ids, segments }: Pair): PairTemplate {
+  const find = (from: number): number => {
+    for (let at = from; word.length > 0 && at + word.length <= ids.length; at++) {
+      if (word.every((id, i) => ids[at + i] === id)) return at;
+    }
+    throw new WhittleError('E_DATA', 'the tokenizer does not say how it puts two texts together', { file });
+  };
+  const first = find(0);
+  const second = find(first + word.length);
+  const part = (from: number, to: number) => ({
+    ids: ids.slice(from, to),
+    segments: Array.from({ length: to - from }, (_, i) => segments[from + i] ?? 0),
+  });
+  return {
+    around: [part(0, first), part(first + word.length, second), part(second + word.length, ids.length)],
+    segments: [segments[first] ?? 0, segments[second] ?? 0],
+  };
+}
+
+/** tokenizer_config.json names the token; tokenizer.json may hold its id. 0 where neither says. */
+function paddingOf(
+  definition: Readonly<Record<string, unknown>>,
+  config: Readonly<Record<string, unknown>>,
+  idOf: Constructed['idOf'],
+): TextTokenizer['padding'] {
+  const token = isRecord(config.pad_token) ? config.pad_token.content : config.pad_token;
+  const own = isRecord(definition.padding) ? definition.padding : {};
+  const named = typeof token === 'string' ? idOf(token) : undefined;
+  const id = named ?? (typeof own.pad_id === 'number' ? own.pad_id : 0);
+  const left = config.padding_side === 'left' || own.direction === 'Left';
+  return { id, side: left ? 'left' : 'right' };
 }
 
 async function positions(folder: string): Promise<unknown[]> {

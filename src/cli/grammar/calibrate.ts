@@ -1,7 +1,7 @@
 /** Grammar of `whittle calibrate`. */
 
 import type { Command } from 'commander';
-import { integerOption } from '../options.ts';
+import { integerOption, preprocessingOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 
 export function addCalibrate(program: Command, options: ProgramOptions): void {
@@ -16,6 +16,11 @@ export function addCalibrate(program: Command, options: ProgramOptions): void {
     .optionsGroup('Data:')
     .option('--data <path>', 'what the model is run on (default: made-up inputs, which is marked)')
     .option('--tokenizer <path>', "tokenizer.json (default: that of the model's folder)")
+    .option(
+      '--preprocessing <json>',
+      'of pictures: size, mean, std, layout, as JSON or a file with it; docs/data.md',
+      preprocessingOption,
+    )
     .option('--samples <n>', 'rows of the data at most (default: 64)', integerOption(1, 1e9))
     .option('--sequence <n>', 'tokens of a window of text (default: 256)', integerOption(1, 1 << 20))
     .option('--seed <n>', 'of the choice of rows (default: 1)', integerOption(0, 2 ** 32 - 1))

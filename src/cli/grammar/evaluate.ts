@@ -1,7 +1,7 @@
 /** Grammar of `whittle evaluate`. */
 
 import { type Command, Option } from 'commander';
-import { integerOption, numberOption } from '../options.ts';
+import { integerOption, numberOption, preprocessingOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 
 export function addEvaluate(program: Command, options: ProgramOptions): void {
@@ -27,6 +27,11 @@ export function addEvaluate(program: Command, options: ProgramOptions): void {
       integerOption(0, 2 ** 32 - 1),
     )
     .option('--tokenizer <file>', "tokenizer.json for a text (default: the model folder's)")
+    .option(
+      '--preprocessing <json>',
+      'of pictures: size, mean, std, layout, as JSON or a file with it; docs/data.md',
+      preprocessingOption,
+    )
     .option('--scores <output>', 'output whose last axis holds scores (default: found by name)')
     .option('--layers', 'judge every changed layer, and what it would cost to keep; needs --against')
     .option('--layer-samples <n>', 'samples that each layer is tried on (default: 8)', integerOption(1, 1e6))

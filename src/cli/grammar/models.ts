@@ -1,7 +1,14 @@
 /** Grammar of the commands that look at models or turn them back: inspect, dequantize, compare. */
 
 import { type Command, Option } from 'commander';
-import { inputOption, integerOption, numberOption, repeatOption, shapeOption } from '../options.ts';
+import {
+  inputOption,
+  integerOption,
+  numberOption,
+  preprocessingOption,
+  repeatOption,
+  shapeOption,
+} from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 
 export function addProofOptions(command: Command): Command {
@@ -117,6 +124,11 @@ export function addCompare(program: Command, options: ProgramOptions): void {
     .option('--sequence <n>', 'tokens of a window of text (default: 256)', integerOption(1, 1 << 20))
     .option('--seed <n>', 'of the choice of rows (default: 1)', integerOption(0, 2 ** 32 - 1))
     .option('--tokenizer <path>', "tokenizer.json (default: that of a's folder)")
+    .option(
+      '--preprocessing <json>',
+      'of pictures: size, mean, std, layout, as JSON or a file with it; docs/data.md',
+      preprocessingOption,
+    )
     .option('--threads <n>', "threads of the engine (default: the engine's choice)", integerOption(1, 1024));
   addProofOptions(command);
   finish(

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ImagePreparation } from '../../../src/calibration/data/image-preparation.ts';
+import { type ImagePreparation, parsePreparation } from '../../../src/calibration/data/image-preparation.ts';
 import { openDataset } from '../../../src/calibration/data/open-dataset.ts';
 import { parseDataSpec } from '../../../src/calibration/data/parse-data-spec.ts';
 import type { RuntimeValueInfo } from '../../../src/runtime/runtime.ts';
@@ -47,6 +47,28 @@ async function first(
 }
 
 describe('pictures', () => {
+  test('are kept whole between bands of a level (letterbox), as a description in JSON says', async () => {
+    const wide = join(folder, 'letterbox');
+    await mkdir(wide, { recursive: true });
+    await picture(join(wide, 'a.png'), 2, 1, Uint8Array.of(255, 255, 255, 255, 255, 255));
+    const given = parsePreparation(
+      '{"width": 2, "height": 3, "fit": "contain", "background": 114, "scale": 1}',
+    );
+    const { values } = await first(given, IMAGE, 'letterbox');
+    expect(values.slice(0, 6)).toEqual([114, 114, 255, 255, 114, 114]);
+  });
+
+  test('a description is JSON or the name of a file; what is neither says what it should be', () => {
+    expect(parsePreparation('preprocess.json')).toBe('preprocess.json');
+    expect(parsePreparation('{"do_resize": true, "size": {"width": 8, "height": 9}}')).toMatchObject({
+      width: 8,
+      height: 9,
+    });
+    expect(() => parsePreparation('{"width": 224,')).toThrow(/no JSON/);
+    expect(() => parsePreparation('{"widht": 224}')).toThrow(/widht/);
+    expect(() => parsePreparation('{"background": 300}')).toThrow(/background/);
+  });
+
   test('are planes of red, green and blue from 0 to 1', async () => {
     expect(await first(SMALL)).toEqual({ shape: [1, 3, 2, 2], values: [1, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1, 1] });
   });
