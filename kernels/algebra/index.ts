@@ -3,6 +3,7 @@
  * all of their time on.
  */
 
+export { quadraticForms } from './forms';
 export { panelProducts } from './panel';
 export { roundColumns } from './round';
 export { addProducts, descendInPairs, descendSingly } from './rows';

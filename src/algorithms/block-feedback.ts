@@ -17,7 +17,7 @@ import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { compensatedImportance, compensationRows, roundColumns } from './babai.ts';
 import type { FactorisedGram } from './damping.ts';
 import { type RoundingProblem, roundingProblem } from './gptq.ts';
-import { quadraticForm } from './linear-algebra.ts';
+import { quadraticForms } from './linear-algebra.ts';
 import type { QuantizedMatrix, WeightMatrix } from './matrix.ts';
 import { descendRows, giveRow, openRowSet, restateRows, takeRows } from './row-set.ts';
 
@@ -90,7 +90,7 @@ export function feedBlocks(
   const { factor } = problem;
   const compensated = importanceOf(compensatedImportance(factor), factor.dead);
   const squares = importanceOf(Float64Array.from(statistics.squares), factor.dead);
-  const best = createBest(weight, problem, encoder);
+  const best = createBest(weight, problem, encoder, algebra);
   const compensation = compensationRows(factor);
   const round = (grid: Omit<QuantizedMatrix, 'codes'>): Uint8Array => {
     const codes = roundColumns(problem.target, grid, factor.order, compensation, algebra);
@@ -131,19 +131,19 @@ function createBest(
   { outputs, inputs }: WeightMatrix,
   { factor, target }: RoundingProblem,
   encoder: BlockEncoder,
+  algebra: AlgebraKernels | undefined,
 ) {
   const rowBytes = (inputs / encoder.blockSize) * encoder.blockBytes;
   const blocks = new Uint8Array(outputs * rowBytes);
   const values = new Float32Array(outputs * inputs);
   const errors = new Float64Array(outputs).fill(Number.POSITIVE_INFINITY);
-  const difference = new Float64Array(inputs);
   return {
     offer(candidate: Uint8Array): void {
       const decoded = encoder.decode(candidate);
+      const differences = target.map((wanted, i) => wanted - decoded[i]!);
+      const found = quadraticForms(differences, factor.gram, inputs, algebra);
       for (let row = 0; row < outputs; row++) {
-        for (let i = 0; i < inputs; i++)
-          difference[i] = target[row * inputs + i]! - decoded[row * inputs + i]!;
-        const error = quadraticForm(difference, factor.gram);
+        const error = found[row]!;
         if (!(error < errors[row]!)) continue;
         errors[row] = error;
         blocks.set(candidate.subarray(row * rowBytes, (row + 1) * rowBytes), row * rowBytes);

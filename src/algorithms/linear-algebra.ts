@@ -5,6 +5,7 @@
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../errors.ts';
+import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { dequantizeMatrix, type QuantizedMatrix, type WeightMatrix } from './matrix.ts';
 
 /**
@@ -34,18 +35,29 @@ export function layerError(
   return total;
 }
 
-/** xᵀ H x for a symmetric H; reads its upper half. */
+/** x H xᵀ for a symmetric H; reads its lower half. */
 export function quadraticForm(x: Float64Array, gram: Float32Array | Float64Array): number {
   const n = x.length;
   let total = 0;
   for (let i = 0; i < n; i++) {
-    const own = x[i]!;
-    if (own === 0) continue;
     let rest = 0;
-    for (let j = i + 1; j < n; j++) rest += gram[i * n + j]! * x[j]!;
-    total += own * (gram[i * n + i]! * own + 2 * rest);
+    for (let j = 0, at = i * n; j < i; j++, at++) rest += gram[at]! * x[j]!;
+    total += x[i]! * (gram[i * n + i]! * x[i]! + 2 * rest);
   }
   return total;
+}
+
+/** The same of each row. @param rows - f64 [rows, n] @param algebra - SIMD kernels, which give the same numbers */
+export function quadraticForms(
+  rows: Float64Array,
+  gram: Float32Array | Float64Array,
+  n: number,
+  algebra?: AlgebraKernels,
+): Float64Array {
+  if (algebra !== undefined) return algebra.quadraticForms(rows, gram, n);
+  return Float64Array.from({ length: n === 0 ? 0 : rows.length / n }, (_, row) =>
+    quadraticForm(rows.subarray(row * n, (row + 1) * n), gram),
+  );
 }
 
 /**

@@ -15,26 +15,11 @@ import { roundToNearest } from '../../algorithms/rtn.ts';
 import type { Collected } from '../../calibration/collect/products.ts';
 import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../../errors.ts';
-import { type AlgebraKernels, wasmAlgebraKernels } from '../../kernels/algebra/index.ts';
-import { type GridKernels, selectGridKernels } from '../../kernels/grid/index.ts';
+import type { GridKernels } from '../../kernels/grid/index.ts';
+import { algebraKernels, gridKernels } from './kernels.ts';
 import type { Method } from './solve.ts';
 
 export { roundToNearest } from '../../algorithms/rtn.ts';
-
-let selected: Promise<GridKernels> | undefined;
-
-/** One set for all layers: kernels own a memory. */
-function gridKernels(): Promise<GridKernels> {
-  selected ??= selectGridKernels();
-  return selected;
-}
-
-let algebra: Promise<AlgebraKernels | undefined> | undefined;
-
-function panels(): Promise<AlgebraKernels | undefined> {
-  algebra ??= wasmAlgebraKernels();
-  return algebra;
-}
 
 /** On code books there are these: nearest levels, fitted scales, and error feedback. */
 type OnCodebook = Pick<Method, 'solveCodebook'>;
@@ -103,17 +88,17 @@ function sequential(
     sequential: true,
     async solve(weight, grid, statistics) {
       const seen = required(name, statistics);
-      const start = gptq(weight, seen, { ...grid, ...settings }, await gridKernels(), await panels());
+      const start = gptq(weight, seen, { ...grid, ...settings }, await gridKernels(), await algebraKernels());
       const { damping } = start;
       if (!refined) return { quantized: start, damping };
       const { asymmetric } = settings;
       const refinement = { damping, asymmetric, scaleType: grid.scaleType, rounds: 1 };
-      return { quantized: refineRounding(weight, start, seen, refinement, await panels()), damping };
+      return { quantized: refineRounding(weight, start, seen, refinement, await algebraKernels()), damping };
     },
     async solveCodebook(weight, codebook, statistics) {
       const { activationOrder, asymmetric, damping } = settings;
       const options = { ...codebook, activationOrder, asymmetric, damping };
-      const quantized = gptqCodebook(weight, required(name, statistics), options, await panels());
+      const quantized = gptqCodebook(weight, required(name, statistics), options, await algebraKernels());
       const instead = refined
         ? { algorithm: 'gptq-act-order', reason: 'on a code book best goes no further than gptq-act-order' }
         : undefined;

@@ -26,7 +26,9 @@ import type { InputStatistics } from '../../calibration/statistics/input-statist
 import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
 import { placesFirst } from './filters.ts';
+import { algebraKernels } from './kernels.ts';
 import { fromMatrix, type Layer, toMatrix } from './layers.ts';
+import { relativeErrors } from './relative-error.ts';
 
 /** What a weight's codes stand for: evenly spaced values, or the levels of a code book. */
 export type LayerGrid = GridOptions | CodebookOptions;
@@ -107,6 +109,8 @@ export interface SolveOptions extends RunOptions {
   readonly settled?: ReadonlyMap<string, Float32Array> | undefined;
   /** Without it no statistics are collected; methods that need them refuse. */
   readonly collect?: CollectStatistics | undefined;
+  /** Hears of each layer before the next one begins. */
+  readonly onSolved?: ((layer: Layer, solved: SolvedLayer) => Promise<void>) | undefined;
   readonly onLayer?: ((report: LayerReport, done: number, total: number) => void) | undefined;
 }
 
@@ -146,6 +150,7 @@ export async function solveLayers(
       const done = await solveOne(layer, weight, grid, seen, options);
       solved.set(layer.key, done);
       replaced.set(layer.key, done.values);
+      await options.onSolved?.(layer, done);
       bytesDone += values.byteLength;
       onLayer?.(done.report, solved.size, layers.length);
     }
@@ -174,6 +179,8 @@ async function solveOne(
   const { quantized, damping, instead } = solution;
   const restored = solution.effective ?? dequantizeCoded(quantized);
   const before = dequantizeCoded('levels' in grid ? roundToCodebook(weight, grid) : baseline(weight, grid));
+  const algebra = await algebraKernels();
+  const [errorBefore = 0, errorAfter = 0] = relativeErrors(weight, [before, restored], statistics, algebra);
   return {
     quantized,
     values: fromMatrix(restored, layer),
@@ -182,8 +189,8 @@ async function solveOne(
       algorithm: instead?.algorithm ?? method.name,
       bits: 'levels' in grid ? Math.ceil(Math.log2(grid.levels.length)) : grid.bits,
       groupSize: 'levels' in grid ? grid.blockSize : grid.groupSize,
-      errorBefore: relativeError(weight, before, statistics),
-      errorAfter: relativeError(weight, restored, statistics),
+      errorBefore,
+      errorAfter,
       damping,
       deadInputs: method.needs.includes('gram') ? deadInputs(statistics) : undefined,
       rows: statistics?.rows,
@@ -290,51 +297,4 @@ function joinSolutions(solutions: readonly Solution[], weight: WeightMatrix): So
     damping: dampings.length === 0 ? undefined : Math.max(...dampings),
     instead: solutions.find(({ instead }) => instead !== undefined)?.instead,
   };
-}
-
-/** tr(E H Eᵀ) / tr(W H Wᵀ) with E = W − Q; with the diagonal of H, or without H, where that is all that is known. */
-export function relativeError(
-  { values, outputs, inputs }: WeightMatrix,
-  restored: Float32Array,
-  statistics: InputStatistics | undefined,
-): number {
-  const gram = statistics?.groups === undefined ? statistics?.gram : undefined;
-  const squares = statistics?.groups === undefined ? statistics?.squares : undefined;
-  let noise = 0;
-  let signal = 0;
-  const difference = new Float64Array(inputs);
-  const row = new Float64Array(inputs);
-  for (let output = 0; output < outputs; output++) {
-    const start = output * inputs;
-    for (let i = 0; i < inputs; i++) {
-      row[i] = values[start + i]!;
-      difference[i] = values[start + i]! - restored[start + i]!;
-    }
-    noise += quadratic(difference, gram, squares);
-    signal += quadratic(row, gram, squares);
-  }
-  return signal > 0 ? noise / signal : noise > 0 ? Number.POSITIVE_INFINITY : 0;
-}
-
-/** xᵀ H x; upper half of H only, which is symmetric. */
-function quadratic(
-  x: Float64Array,
-  gram: Float32Array | undefined,
-  squares: Float64Array | undefined,
-): number {
-  const n = x.length;
-  let sum = 0;
-  if (gram === undefined) {
-    for (let i = 0; i < n; i++) sum += x[i]! * x[i]! * (squares?.[i] ?? 1);
-    return sum;
-  }
-  for (let i = 0; i < n; i++) {
-    const own = x[i]!;
-    if (own === 0) continue;
-    const start = i * n;
-    let rest = 0;
-    for (let j = i + 1; j < n; j++) rest += gram[start + j]! * x[j]!;
-    sum += own * (gram[start + i]! * own + 2 * rest);
-  }
-  return sum;
 }

@@ -32,6 +32,11 @@ export interface AlgebraKernels extends PanelProducts {
     compensation: Float64Array,
     codes: Uint8Array,
   ): void;
+  /**
+   * x H xᵀ of each row x, from the lower half of H (`quadraticForms` of src/algorithms/linear-algebra.ts).
+   * @param rows - f64 [rows, n] @param gram - [n, n]
+   */
+  quadraticForms(rows: Float64Array, gram: Float32Array | Float64Array, n: number): Float64Array;
   /** Room for `rows` rows over one H, until it is called again. */
   rowSet(problem: RowProblem, rows: number): RowSet;
 }

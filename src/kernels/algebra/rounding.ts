@@ -5,9 +5,10 @@
 
 import type { KernelFunction, KernelMemory } from '../wasm-memory.ts';
 import type { AlgebraKernels } from './algebra.ts';
+import { packStrips, STRIP, stripsLength } from './strips.ts';
 
-/** Rows of a block, and steps of a strip. */
-const BLOCK = 4;
+/** Rows of a block: as many as steps of a strip. */
+const BLOCK = STRIP;
 /** Errors of so many rows stay in the second-level cache. */
 const BATCH = 16;
 
@@ -21,7 +22,7 @@ export function rounding(memory: KernelMemory, kernel: KernelFunction): AlgebraK
     const arena = memory.arena(
       8 * (steps * (steps / 2 + 2 + 2 * BATCH) + 2 * held * BATCH) + steps * (4 + BATCH) + 128,
     );
-    const strips = arena.f64((steps / 2) * (steps + BLOCK));
+    const strips = arena.f64(stripsLength(n));
     packStrips(strips, compensation, n);
     const targets = arena.f64(BATCH * steps);
     const errors = arena.f64(BATCH * steps);
@@ -64,17 +65,4 @@ export function rounding(memory: KernelMemory, kernel: KernelFunction): AlgebraK
       }
     }
   };
-}
-
-/** Strip t holds [4t + 4][4]: for each step up to its own last one, what its error adds to the strip's four. */
-function packStrips(strips: Float64Array, compensation: Float64Array, n: number): void {
-  let at = 0;
-  for (let first = 0; first < n; first += BLOCK) {
-    for (let lane = 0; lane < Math.min(BLOCK, n - first); lane++) {
-      const from = (first + lane) * n;
-      for (let j = 0, to = at + lane; j < first + lane; j++, to += BLOCK)
-        strips[to] = compensation[from + j]!;
-    }
-    at += (first + BLOCK) * BLOCK;
-  }
 }

@@ -5,6 +5,7 @@
 
 import { compileKernels, KernelMemory } from '../wasm-memory.ts';
 import type { AlgebraKernels } from './algebra.ts';
+import { forms } from './forms.ts';
 import { KERNEL_MODULE } from './module.gen.ts';
 import { PANEL_COLUMNS } from './panel.ts';
 import { rounding } from './rounding.ts';
@@ -29,6 +30,7 @@ export async function createAlgebraKernels(): Promise<AlgebraKernels | undefined
 
   return {
     roundColumns: rounding(memory, kernel('roundColumns')),
+    quadraticForms: forms(memory, kernel('quadraticForms')),
     rowSet: rowSets(rowMemory, rowKernel),
     load(panel, rows) {
       const padded = rows + 2 * TILE;

@@ -6,7 +6,8 @@ import { withIntegerZeros, withStoredZeros } from '../../../src/algorithms/store
 import { findLayers, fromMatrix, type Layer, toMatrix } from '../../../src/compress/solve/layers.ts';
 import { METHODS, roundToNearest } from '../../../src/compress/solve/methods.ts';
 import { chosenAlgorithm } from '../../../src/compress/solve/modes.ts';
-import { relativeError, type SolveOptions, solveLayers } from '../../../src/compress/solve/solve.ts';
+import { relativeErrors } from '../../../src/compress/solve/relative-error.ts';
+import { type SolveOptions, solveLayers } from '../../../src/compress/solve/solve.ts';
 import { createSpool } from '../../../src/compress/solve/spool.ts';
 import { substituteWeights } from '../../../src/compress/solve/substitute.ts';
 import type { ModelProto } from '../../../src/formats/onnx/messages.ts';
@@ -148,7 +149,7 @@ describe('every method', () => {
       expect(quantized.scales).toHaveLength(16);
       const error = (of: QuantizedMatrix) => {
         const restored = dequantize(of);
-        return relativeError(weight, restored, each.needs.length > 0 ? statistics : undefined);
+        return relativeErrors(weight, [restored], each.needs.length > 0 ? statistics : undefined)[0] ?? 0;
       };
       expect(error(quantized)).toBeLessThanOrEqual(error(roundToNearest(weight, grid)) * 1.05);
     });

@@ -2,6 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { quadraticForms } from '../../../src/algorithms/linear-algebra.ts';
 import { plainRowSet } from '../../../src/algorithms/row-set.ts';
 import { createRandom } from '../../../src/core/random.ts';
 import { type RowSet, wasmAlgebraKernels } from '../../../src/kernels/algebra/index.ts';
@@ -117,5 +118,25 @@ test.skipIf(kernels === undefined)(
     expect(stateOf(fast, n)).toEqual(stateOf(plain, n));
     for (const set of [plain, fast]) set.addProducts();
     expect(stateOf(fast, n)).toEqual(stateOf(plain, n));
+  },
+);
+
+test.skipIf(kernels === undefined)(
+  'quadratic forms are those of the definition, for any number of rows',
+  () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 0, max: 1e6 }),
+        fc.integer({ min: 0, max: 35 }),
+        fc.integer({ min: 1, max: 30 }),
+        (seed, count, n) => {
+          const random = createRandom(seed);
+          const gram = Float32Array.from(gramOf(() => random.normal(), n));
+          const rows = Float64Array.from({ length: count * n }, () => random.normal());
+          expect(quadraticForms(rows, gram, n, kernels)).toEqual(quadraticForms(rows, gram, n));
+        },
+      ),
+      { numRuns: 100 },
+    );
   },
 );

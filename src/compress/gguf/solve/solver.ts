@@ -30,7 +30,8 @@ import { openModelData } from '../../calibration-data.ts';
 import type { SolvedMode, WeightError } from '../../options.ts';
 import { remarks, withParts } from '../../solve/apply.ts';
 import { fromMatrix, type Layer } from '../../solve/layers.ts';
-import { type LayerReport, relativeError } from '../../solve/solve.ts';
+import { relativeErrors } from '../../solve/relative-error.ts';
+import type { LayerReport } from '../../solve/solve.ts';
 import { createSpool, type Spool } from '../../solve/spool.ts';
 import { substituteWeights } from '../../solve/substitute.ts';
 import type { QuantizeGgufOptions } from '../options.ts';
@@ -280,13 +281,15 @@ async function solveTensor(
   const encoder = await blockEncoder(to, kernels);
   try {
     const { blocks, values, damping } = feedBlocks(weight, statistics, encoder, method.options, algebra);
+    const restored = [plainValues(weight, encoder, statistics), values];
+    const [errorBefore = 0, errorAfter = 0] = relativeErrors(weight, restored, statistics, algebra);
     const report: LayerReport = {
       layer: name,
       algorithm: method.name,
       bits: (8 * GGML_TYPES[to].bytes) / GGML_TYPES[to].size,
       groupSize: encoder.blockSize,
-      errorBefore: relativeError(weight, plainValues(weight, encoder, statistics), statistics),
-      errorAfter: relativeError(weight, values, statistics),
+      errorBefore,
+      errorAfter,
       damping,
       deadInputs: statistics.squares.reduce((count, square) => count + (square === 0 ? 1 : 0), 0),
       rows: statistics.rows,
