@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- kernels algorithms threads quantize ggml gguf start models] [-- --compare bench/results/<file>.json]`
+ * `npm run bench [-- kernels algorithms threads quantize ggml gguf gguf-quality start models] [-- --compare bench/results/<file>.json]`
  *
  * Every figure is a ratio of two things measured in one run on one machine; seconds are printed for orientation only.
  * Results are kept in bench/results/ (not in git) so that a later run can be compared with them.
@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { algorithmTable, benchAlgorithms } from './algorithms.ts';
 import { benchGgml } from './ggml.ts';
 import { benchGguf } from './gguf.ts';
+import { benchGgufQuality } from './gguf-quality.ts';
 import { benchKernels } from './kernels.ts';
 import { encoderTable, fileTable } from './markdown.ts';
 import { benchModels } from './models.ts';
@@ -30,6 +31,8 @@ const BENCHES = {
     keep(fileTable, figures.files);
     return numbers(figures);
   },
+  'gguf-quality': async () =>
+    numbers(Object.fromEntries((await benchGgufQuality()).map(({ type, divergence }) => [type, divergence]))),
   start: async () => numbers(benchStart()),
   models: async () => numbers(await benchModels()),
 } as const;

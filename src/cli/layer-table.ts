@@ -20,7 +20,10 @@ const COLUMNS: readonly Column[] = [
 ];
 
 /** Empty where no algorithm was asked for. */
-export function layerLines({ mode, solved }: ModeResult, { style, width }: Context): string[] {
+export function layerLines(
+  { mode, solved }: Pick<ModeResult, 'mode' | 'solved'>,
+  { style, width }: Context,
+): string[] {
   if (solved === undefined || solved.layers.length === 0) return [];
   const { layers, algorithm, data, seconds } = solved;
   const worst = layers.toSorted((a, b) => b.errorAfter - a.errorAfter).slice(0, SHOWN);

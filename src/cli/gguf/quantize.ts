@@ -17,11 +17,16 @@ import type { CompressionView } from '../../report/model-report.ts';
 import { type Column, renderTable } from '../../report/table.ts';
 import { safeName } from '../../report/text.ts';
 import type { Context } from '../context.ts';
+import { type DataFlags, dataOptions } from '../data-flags.ts';
+import { layerLines } from '../layer-table.ts';
 import { checkText, writeText } from '../write-text.ts';
 import { compositionText, ggufPlanText } from './plan-text.ts';
 import { type GgufFlags, parsePositional, wishesOf } from './wishes.ts';
 
-export interface QuantizeGgufFlags extends GgufFlags {
+export interface QuantizeGgufFlags extends GgufFlags, Omit<DataFlags, 'shape'> {
+  readonly algorithm?: string | undefined;
+  readonly onnx?: string | undefined;
+  readonly statistics?: string | undefined;
   readonly to?: readonly string[] | undefined;
   readonly output?: string | undefined;
   readonly force?: boolean | undefined;
@@ -61,9 +66,14 @@ export async function runQuantizeGguf(
     });
   }
   await checkExtras(input, flags);
+  const { samples, sequence, seed, tokenizer } = flags;
   const options: QuantizeGgufOptions = {
     ...wishes,
     to,
+    algorithm: flags.algorithm,
+    onnx: flags.onnx,
+    statistics: flags.statistics,
+    data: dataOptions({ data: flags.data, samples, sequence, seed, tokenizer }),
     output: positional.output ?? flags.output,
     threads: positional.threads ?? flags.threads,
     force: flags.force,
@@ -221,6 +231,7 @@ function printResults(context: Context, report: GgufReport): void {
     context.print(style.dim(`${result.type}: ${compositionText(result)} tensors`));
     const line = worstTensors(result);
     if (line !== undefined) context.print(style.dim(`worst in ${result.type}: ${line}`));
+    for (const row of layerLines({ mode: result.type, solved: result.solved }, context)) context.print(row);
   }
   for (const { path, sha256 } of report.results.flatMap(({ files }) => files)) {
     if (sha256 !== undefined) context.print(`${sha256}  ${safeName(path)}`);
