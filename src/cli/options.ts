@@ -39,6 +39,12 @@ export function integerOption(low: number, high: number): (word: string) => numb
   };
 }
 
+/** A whole number, negative ones counting from the end. */
+export function axisOption(word: string): number {
+  if (!/^-?\d{1,2}$/.test(word)) throw new InvalidArgumentError('Expected an axis such as 1 or -1.');
+  return Number(word);
+}
+
 export function numberOption(low: number, high: number): (word: string) => number {
   return (word) => {
     const value = word.trim() === '' ? Number.NaN : Number(word);

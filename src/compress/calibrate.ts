@@ -6,6 +6,7 @@
 
 import { basename, dirname } from 'node:path';
 import { collectInputStatistics } from '../calibration/collect/collect-inputs.ts';
+import { collectTensorStatistics } from '../calibration/collect/collect-tensors.ts';
 import { findProducts, findUncollected, type Uncollected } from '../calibration/collect/find-products.ts';
 import type { Collected } from '../calibration/collect/products.ts';
 import type { DataSpec, DatasetOptions } from '../calibration/data/data-spec.ts';
@@ -18,8 +19,11 @@ import type { RunOptions } from '../core/progress.ts';
 import { isWhittleError, WhittleError } from '../errors.ts';
 import { executeFiles } from '../execution/execute.ts';
 import { layoutImatrix } from '../formats/gguf/imatrix-writer.ts';
+import type { OnnxModel } from '../formats/onnx/model.ts';
 import { openOnnx } from '../formats/onnx/open.ts';
+import { inferElementTypes } from '../formats/onnx/types.ts';
 import { assertMayWrite } from '../io/atomic-file.ts';
+import { compileGlobs } from '../planning/glob.ts';
 import { onnxruntimeNode } from '../runtime/onnxruntime-node.ts';
 import type { Runtime } from '../runtime/runtime.ts';
 import { openModelData } from './calibration-data.ts';
@@ -38,12 +42,21 @@ export interface CalibrateOptions extends RunOptions {
   readonly imatrix?: string | undefined;
   /** Also H = Σ x xᵀ, which GPTQ and its kin need. Default: sums and extremes only. */
   readonly gram?: boolean | undefined;
+  /** Values of the graph, by globs over their names, of which figures are wanted for themselves. */
+  readonly tensors?: TensorWishes | undefined;
   readonly dataset?: Omit<DatasetOptions, 'signal' | 'hints' | 'vocabulary'> | undefined;
   readonly force?: boolean | undefined;
   /** Go on with the samples that the output has not seen; an output of other data is refused. */
   readonly resume?: boolean | undefined;
   readonly threads?: number | undefined;
   readonly runtime?: Runtime | undefined;
+}
+
+export interface TensorWishes {
+  readonly names: readonly string[];
+  /** Figures for each place along this axis. Default: for the value as a whole. */
+  readonly axis?: number | undefined;
+  readonly histograms?: boolean | undefined;
 }
 
 export interface CalibrateReport {
@@ -53,6 +66,8 @@ export interface CalibrateReport {
   /** Samples that were in the file before. */
   readonly resumed: number;
   readonly weights: number;
+  /** Values that were asked for by name. */
+  readonly tensors: number;
   /** Rows of the weight that saw the most. */
   readonly rows: number;
   readonly data: string;
@@ -85,6 +100,7 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
     throw new WhittleError('E_NOTHING_TO_DO', 'the model multiplies with no constant weights', { file });
   }
   if (options.imatrix !== undefined) await assertMayWrite(options.imatrix, { force: options.force });
+  const wanted = options.tensors === undefined ? [] : matchingValues(model, options.tensors.names);
   const names = options.imatrix === undefined ? undefined : ggufNames(model.proto);
   const { data, tokenizer, preprocessing } = options;
   const source: string | DataSpec = data ?? { kind: 'synthetic' };
@@ -94,6 +110,14 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
     { runtime, signal, threads },
   );
   const before = await startingPoint(options, dataset);
+  const unseen = before === undefined ? undefined : wanted.find((name) => !before.tensors?.has(name));
+  if (unseen !== undefined) {
+    throw new WhittleError('E_RESUME', 'the run that was stopped collected no figures of a value', {
+      file: output,
+      tensor: unseen,
+      hint: 'Begin anew with --force, or name another file.',
+    });
+  }
   const collect: Collected[] = ['magnitudes', 'sums', 'peaks', ...(options.gram ? (['gram'] as const) : [])];
   const resumed = before?.samples ?? 0;
   const step = Math.max(FEWEST_SAMPLES, Math.ceil(dataset.count / CHECKPOINTS));
@@ -115,7 +139,13 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
             onProgress({ ...progress, bytesDone: from + progress.bytesDone, bytesTotal: dataset.count })),
       },
     );
-    set = mergeSets(set, { entries, datasets: [dataset.description], samples: part.count });
+    const tensors = await collectTensorStatistics(
+      { proto: model.proto, resolve: model.tensorBytes },
+      part,
+      wanted,
+      { runtime, axis: options.tensors?.axis, histograms: options.tensors?.histograms, threads, signal },
+    );
+    set = mergeSets(set, { entries, tensors, datasets: [dataset.description], samples: part.count });
     await saveStatistics(output, set, { force: from > 0 || options.force });
   }
   if (names !== undefined && options.imatrix !== undefined) {
@@ -127,12 +157,36 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
     samples: set.samples,
     resumed,
     weights: set.entries.size,
+    tensors: set.tensors?.size ?? 0,
     rows: Math.max(...[...set.entries.values()].map(({ rows }) => rows)),
     data: dataset.description,
     synthetic: dataset.synthetic,
     notes: dataset.notes,
     uncollected: findUncollected(model.proto),
   };
+}
+
+/** Names of computed values of float type, and of inputs. @throws WhittleError E_USAGE where a glob matches none */
+function matchingValues({ proto, file }: OnnxModel, globs: readonly string[]): string[] {
+  const { graph } = proto;
+  if (graph === undefined) return [];
+  const types = inferElementTypes(proto);
+  const constants = new Set(graph.initializer.map(({ name = '' }) => name));
+  const names = [...graph.input.map(({ name = '' }) => name), ...graph.node.flatMap(({ output }) => output)];
+  const floats = [...new Set(names)].filter((name) => {
+    const type = types.typeOf(graph, name);
+    return name !== '' && !constants.has(name) && (type === 'f32' || type === 'f16' || type === 'f64');
+  });
+  for (const glob of globs) {
+    if (floats.some(compileGlobs([glob]))) continue;
+    throw new WhittleError('E_USAGE', 'no value of float type has such a name', {
+      file,
+      expected: floats.slice(0, 5).join(', '),
+      found: glob,
+      hint: '* stands for any characters but /, ** for any.',
+    });
+  }
+  return floats.filter(compileGlobs(globs));
 }
 
 /** What the output holds already, where the run is to go on. */

@@ -4,7 +4,7 @@
  *
  *     { "version": 1, "samples": 64, "datasets": ["…"], "entries": [{ "weight": "w", "inputs": 256, "groups": 1, "rows": 16384 }] }
  *
- * The file appears when it is complete. Values are compared with what the JSON says before anything is used.
+ * Values that were asked for by name have parts of their own (tensors-in-file.ts). The file appears when it is complete. Values are compared with what the JSON says before anything is used.
  */
 
 import { byteLength, type DType } from '../../core/dtype.ts';
@@ -17,6 +17,7 @@ import { decodeText, isRecord, parseJsonText } from '../data/read-text.ts';
 import { readSafetensors } from '../data/safetensors.ts';
 import type { InputStatistics } from './input-statistics.ts';
 import type { StatisticsSet } from './statistics-set.ts';
+import { readValues, writtenValues } from './tensors-in-file.ts';
 
 const HEAD = 'whittle.statistics';
 const VERSION = 1;
@@ -32,7 +33,7 @@ export async function saveStatistics(
   await writeSafetensors(path, tensorsOf(set), { force });
 }
 
-function tensorsOf({ entries, datasets, samples }: StatisticsSet): WrittenTensor[] {
+function tensorsOf({ entries, datasets, samples, tensors }: StatisticsSet): WrittenTensor[] {
   const wide: WrittenTensor[] = [];
   const narrow: WrittenTensor[] = [];
   const described: unknown[] = [];
@@ -66,9 +67,17 @@ function tensorsOf({ entries, datasets, samples }: StatisticsSet): WrittenTensor
       narrow.push({ name: `${weight}.${part}`, dtype: 'F32', shape, bytes: () => bytesOf(values) });
     }
   }
-  const head = { version: VERSION, samples, datasets, entries: described };
+  const values = writtenValues(tensors ?? new Map());
+  const head = {
+    version: VERSION,
+    samples,
+    datasets,
+    entries: described,
+    ...(tensors !== undefined && { tensors: values.described }),
+  };
   const bytes = new TextEncoder().encode(JSON.stringify(head));
-  return [...wide, ...narrow, { name: HEAD, dtype: 'U8', shape: [bytes.length], bytes: () => bytes }];
+  const parts = [...wide, ...values.wide, ...narrow, ...values.narrow];
+  return [...parts, { name: HEAD, dtype: 'U8', shape: [bytes.length], bytes: () => bytes }];
 }
 
 function bytesOf({ buffer, byteOffset, byteLength: length }: Float32Array | Float64Array): Uint8Array {
@@ -126,9 +135,18 @@ export async function loadStatistics(path: string): Promise<StatisticsSet> {
       }
       entries.set(weight, found);
     }
+    const tensors = await readValues(path, head.tensors, (name, dtype, length) => {
+      known.add(name);
+      return readPart(source, arrays, name, dtype, [length]);
+    });
     const stray = [...arrays.keys()].find((name) => !known.has(name));
     if (stray !== undefined) throw broken(path, stray, 'a tensor belongs to no weight');
-    return { entries, datasets: head.datasets, samples: head.samples };
+    return {
+      entries,
+      datasets: head.datasets,
+      samples: head.samples,
+      ...(tensors.size > 0 && { tensors }),
+    };
   } finally {
     await source.close();
   }
@@ -138,6 +156,8 @@ interface Head {
   readonly samples: number;
   readonly datasets: readonly string[];
   readonly entries: readonly { weight: string; inputs: number; groups: number; rows: number }[];
+  /** As the file has it. */
+  readonly tensors: unknown;
 }
 
 async function readHead(source: ByteSource, arrays: ReadonlyMap<string, StoredArray>): Promise<Head> {
@@ -167,6 +187,7 @@ async function readHead(source: ByteSource, arrays: ReadonlyMap<string, StoredAr
   }
   return {
     samples,
+    tensors: head.tensors,
     datasets: datasets.map(String),
     entries: entries.map((entry: unknown) => {
       if (isRecord(entry)) {

@@ -1,7 +1,7 @@
 /** Grammar of `whittle calibrate`. */
 
 import type { Command } from 'commander';
-import { integerOption, preprocessingOption } from '../options.ts';
+import { axisOption, integerOption, preprocessingOption, repeatOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 
 export function addCalibrate(program: Command, options: ProgramOptions): void {
@@ -26,6 +26,17 @@ export function addCalibrate(program: Command, options: ProgramOptions): void {
     .option('--seed <n>', 'of the choice of rows (default: 1)', integerOption(0, 2 ** 32 - 1))
     .optionsGroup('Options:')
     .option('--gram', 'also the Gram matrix of each input: 4 × inputs² bytes')
+    .option(
+      '--tensors <glob>',
+      'also extremes, sums and squares of these values; may be repeated',
+      repeatOption,
+    )
+    .option(
+      '--per-channel <axis>',
+      'figures of these values for each place along an axis, e.g. 1 or -1',
+      axisOption,
+    )
+    .option('--histograms', 'also their histograms')
     .option('--imatrix <file>', 'also an importance matrix (GGUF) for llama.cpp')
     .option('--resume', 'go on with the samples that the statistics file has not seen')
     .option('--force', 'replace files that exist')
@@ -44,6 +55,10 @@ export function addCalibrate(program: Command, options: ProgramOptions): void {
       ],
       ['whittle calibrate model.onnx --data calib.txt --gram --out model.stats', 'with what GPTQ needs'],
       ['whittle calibrate model.onnx --data calib.txt --out m.stats --imatrix m.gguf', 'also for llama.cpp'],
+      [
+        'whittle calibrate cnn.onnx --data images/ --out m.stats --tensors "**conv*" --per-channel 1',
+        'figures of each channel',
+      ],
     ],
     async (context, args, flags: import('../calibrate.ts').CalibrateFlags) =>
       (await import('../calibrate.ts')).runCalibrate(context, args[0] ?? '', flags),

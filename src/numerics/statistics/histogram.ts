@@ -36,6 +36,17 @@ export class StreamingHistogram {
     this.#counts = new Float64Array(this.capacity);
   }
 
+  /** What `result` told goes on where it was. The width must be a power of 2, and `low` a multiple of it. */
+  static of({ low, width, counts }: Histogram, capacity?: number): StreamingHistogram {
+    const histogram = new StreamingHistogram(Math.max(capacity ?? 0, counts.length));
+    if (counts.length === 0) return histogram;
+    histogram.#exponent = Math.round(Math.log2(width));
+    histogram.#first = Math.round(low / width);
+    histogram.#used = counts.length;
+    histogram.#counts.set(counts);
+    return histogram;
+  }
+
   /** Adds the finite values, which lie within [min, max]. */
   add(values: Float32Array, min: number, max: number): void {
     if (!(min <= max)) return;
