@@ -51,7 +51,12 @@ const RUNS: readonly (readonly [name: string, run: Run])[] = [
   [
     'HQQ, up to 20 iterations',
     (kernels, values, target) =>
-      kernels.halfQuadratic(values, SHAPE, { norm: 0.7, beta: 10, kappa: 1.01, iterations: 20 }, target),
+      kernels.halfQuadratic(
+        values,
+        SHAPE,
+        { norm: 0.7, beta: 10, kappa: 1.01, iterations: 20, roundStart: true },
+        target,
+      ),
   ],
 ];
 

@@ -59,6 +59,7 @@ export function halfQuadratic(
   bits: i32,
   half: i32,
   iterations: i32,
+  roundStart: i32,
   limit: f32,
   codes: usize,
   scales: usize,
@@ -67,7 +68,7 @@ export function halfQuadratic(
   frame: usize,
 ): i32 {
   gather(values, stride << 2, rows, count, frame);
-  if (halfQuadraticFrame(frame, count, bits, half != 0, iterations, limit, GRID)) return 1;
+  if (halfQuadraticFrame(frame, count, bits, half != 0, iterations, roundStart != 0, limit, GRID)) return 1;
   write(frame, count, rows, stride, bits, codes, scales, zeros, groups);
   return 0;
 }

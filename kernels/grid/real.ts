@@ -185,11 +185,19 @@ export function searchRealFrame(
   constantOr(grid, 16, mean1, whole1, l1, half);
 }
 
+/** Beyond 2^22 an f32 is as good as whole. */
+// @ts-ignore: decorator
+@inline
+function nearestWhole(z: v128): v128 {
+  const round = f32x4.splat(12582912);
+  return v128.bitselect(f32x4.sub(f32x4.add(z, round), round), z, f32x4.lt(f32x4.abs(z), f32x4.splat(4194304)));
+}
+
 /**
  * Half-quadratic splitting where no error reaches `limit`, so that all of them shrink to 0.
  * @returns whether an error did: then the groups are left to the definition
  */
-export function halfQuadraticFrame(frame: usize, count: i32, bits: i32, half: bool, iterations: i32, limit: f32, grid: usize): bool {
+export function halfQuadraticFrame(frame: usize, count: i32, bits: i32, half: bool, iterations: i32, roundStart: bool, limit: f32, grid: usize): bool {
   const top = f32x4.splat(<f32>((1 << bits) - 1));
   let l0 = v128.load(frame);
   let l1 = v128.load(frame, 16);
@@ -209,6 +217,10 @@ export function halfQuadraticFrame(frame: usize, count: i32, bits: i32, half: bo
   const n = f32x4.splat(<f32>count);
   let z0 = f32x4.mul(f32x4.neg(l0), i0);
   let z1 = f32x4.mul(f32x4.neg(l1), i1);
+  if (roundStart) {
+    z0 = nearestWhole(z0);
+    z1 = nearestWhole(z1);
+  }
   let best0 = z0;
   let best1 = z1;
   let least0 = f32x4.splat(Infinity);

@@ -12,6 +12,8 @@ import type { GridOptions, QuantizedMatrix, WeightMatrix } from './matrix.ts';
 
 /** The settings of the reference implementation. */
 const REFERENCE = { norm: 0.7, beta: 10, kappa: 1.01, iterations: 20 } as const;
+/** At 4 bits the splitting sets out from an integer zero, so that 0 is exact. */
+const ROUNDED_BITS = 4;
 
 /**
  * Asymmetric grids with real zero points, whatever `options.symmetric` says.
@@ -24,6 +26,11 @@ export function halfQuadratic(
 ): QuantizedMatrix {
   const asymmetric = { ...options, symmetric: false };
   return quantizeWith(matrix, asymmetric, (shape, target) =>
-    kernels.halfQuadratic(matrix.values, shape, REFERENCE, target),
+    kernels.halfQuadratic(
+      matrix.values,
+      shape,
+      { ...REFERENCE, roundStart: options.bits === ROUNDED_BITS },
+      target,
+    ),
   );
 }

@@ -14,6 +14,7 @@ import {
   constantGrid,
   encodeGroup,
   type GroupGrid,
+  nearest,
   plainGrid,
   reciprocal,
   storedScale,
@@ -54,6 +55,7 @@ function halfQuadraticGroup(x: Float32Array, shape: GridShape, options: HalfQuad
   if (scale === 0) return constantGrid(low, shape);
   const inverse = reciprocal(scale);
   let zero = f(-low * inverse);
+  if (options.roundStart) zero = nearestWhole(zero);
   let best = plainGrid(scale, zero);
   let bestError = Number.POSITIVE_INFINITY;
   let beta = options.beta;
@@ -75,6 +77,11 @@ function halfQuadraticGroup(x: Float32Array, shape: GridShape, options: HalfQuad
     beta = f(beta * options.kappa);
   }
   return best;
+}
+
+/** Beyond 2^22 an f32 is as good as whole. */
+function nearestWhole(value: number): number {
+  return Math.abs(value) < 2 ** 22 ? nearest(value) : value;
 }
 
 function write(

@@ -50,6 +50,8 @@ export interface HalfQuadraticOptions {
   readonly beta: number;
   readonly kappa: number;
   readonly iterations: number;
+  /** The splitting sets out from the zero of the range as an integer. */
+  readonly roundStart: boolean;
 }
 
 export interface GridKernels {

@@ -150,6 +150,7 @@ export async function createGridKernels(): Promise<GridKernels | undefined> {
           bits,
           Number(half),
           options.iterations,
+          Number(options.roundStart),
           limit,
           at.codes,
           at.scales,

@@ -35,6 +35,11 @@ function searching(refits: number, reach: number, realZeros: boolean, weighted: 
   };
 }
 
+function splitting(roundStart: boolean): Run {
+  const options = { norm: 0.7, beta: 10, kappa: 1.01, iterations: 20, roundStart };
+  return (kernels, values, shape, target) => kernels.halfQuadratic(values, shape, options, target);
+}
+
 const RUNS: Record<string, Run> = {
   'clip search': searching(0, 0, false, false),
   'clip search with importance and zeros beside': searching(0, 2, false, true),
@@ -42,8 +47,8 @@ const RUNS: Record<string, Run> = {
   'fit with importance': searching(3, 1, false, true),
   'fit with real zeros': searching(3, 1, true, false),
   'fit with real zeros and importance': searching(3, 1, true, true),
-  'half-quadratic': (kernels, values, shape, target) =>
-    kernels.halfQuadratic(values, shape, { norm: 0.7, beta: 10, kappa: 1.01, iterations: 20 }, target),
+  'half-quadratic': splitting(false),
+  'half-quadratic from whole zeros': splitting(true),
   encode: (kernels, values, shape, target) => {
     target.scales.forEach((_, i) => {
       target.scales[i] = i % 5 === 0 ? 0 : 0.01 * (1 + (i % 3));
