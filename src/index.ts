@@ -10,14 +10,28 @@
  * find the range of values that come in batches.
  */
 
+export * from './algorithms/index.ts';
+export * from './calibration/collect/index.ts';
 export * from './calibration/data/index.ts';
 export * from './calibration/index.ts';
+export * from './calibration/statistics/index.ts';
+export {
+  type CalibrateOptions,
+  type CalibrateReport,
+  calibrate,
+  type TensorWishes,
+} from './compress/calibrate.ts';
 export {
   type CompareOptions,
   type Comparison,
   compareModels,
   type WeightComparison,
 } from './compress/compare.ts';
+export type {
+  ActivationComparison,
+  ActivationReport,
+  ActivationSettings,
+} from './compress/compare-activations.ts';
 export { type DequantizeOptions, type DequantizeReport, dequantizeModel } from './compress/dequantize.ts';
 export {
   type EvaluateOptions,
@@ -87,6 +101,8 @@ export type {
   VerifyOptions,
   WeightError,
 } from './compress/options.ts';
+export type { PassReport, PreparedPlace } from './compress/prepare/pass.ts';
+export { type PrepareModelOptions, type PrepareReport, prepareOnnx } from './compress/prepare-model.ts';
 export { ALGORITHM_NAMES, type AlgorithmName } from './compress/solve/names.ts';
 export type { LayerReport } from './compress/solve/solve.ts';
 export { compress } from './compress.ts';
@@ -168,6 +184,18 @@ export type {
   WindowRequest,
 } from './runtime/language-model.ts';
 export { llamaCpp } from './runtime/llama-cpp.ts';
+export { hasOnnxruntimeNode, onnxruntimeNode } from './runtime/onnxruntime-node.ts';
+export {
+  type OnnxruntimeWeb,
+  type OnnxruntimeWebOptions,
+  onnxruntimeWeb,
+} from './runtime/onnxruntime-web.ts';
+export type {
+  Runtime,
+  RuntimeLoadOptions,
+  RuntimeRunOptions,
+  RuntimeSession,
+} from './runtime/runtime.ts';
 export type { ModelCost } from './verify/evaluate/cost-messages.ts';
 export type { DataQuality } from './verify/evaluate/on-data.ts';
 export type { ScoreKind } from './verify/evaluate/score-rows.ts';
