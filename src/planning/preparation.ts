@@ -1,7 +1,8 @@
 /**
  * Preparations: passes over the float model that make it easier to quantize and leave what it computes unchanged (docs/prepare.md).
- * A recipe names them as texts, `smooth=0.5`; whatever the order in which they are named, they run in the order of this table,
- * since each finds more to do behind those before it. Light: the command line reads it for its help.
+ * A recipe names them as texts, `smooth=0.5`. Whatever the order in which they are named, they run in the order of this table, since
+ * each finds more to do behind those before it: a rotation takes the scales out of norms, where later passes put theirs. Light: the
+ * command line reads it for its help.
  */
 
 import { nearest } from '../core/nearest.ts';
@@ -21,6 +22,11 @@ export const PREPARATIONS = {
   equalize: {
     summary: 'evens out the ranges of channels between neighbouring layers (cross-layer equalization)',
   },
+  rotate: {
+    summary:
+      'spreads loud channels of the residual stream over all (Hadamard rotation); rotate=7 is another seed',
+    setting: { expected: 'a seed, a whole number such as rotate=7', fits: (text) => /^\d{1,9}$/.test(text) },
+  },
   smooth: {
     summary: 'takes outliers out of activations into the weights that read them (SmoothQuant; data)',
     setting: {
@@ -34,11 +40,6 @@ export const PREPARATIONS = {
       expected: 'bits and group size of the grid, such as awq=4/32 (default: those of the mode)',
       fits: (text: string) => /^[2-8]\/[1-9]\d{0,4}$/.test(text),
     },
-  },
-  rotate: {
-    summary:
-      'spreads loud channels of the residual stream over all (Hadamard rotation); rotate=7 is another seed',
-    setting: { expected: 'a seed, a whole number such as rotate=7', fits: (text) => /^\d{1,9}$/.test(text) },
   },
 } as const satisfies Readonly<Record<string, PreparationKind>>;
 
