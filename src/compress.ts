@@ -97,12 +97,15 @@ async function writeResults(
   judging: Judging | undefined,
   preparer: Preparer | undefined,
 ) {
+  const own = judging === undefined ? await solved(models, options) : undefined;
   const solution =
-    judging === undefined
-      ? await solved(models, options)
-      : await judging.keep(models, (...planned) => planWhereSuited(preparer, ...planned));
+    own ?? (await judging?.keep(models, (...planned) => planWhereSuited(preparer, ...planned)));
   try {
-    return await writeModels(request, solution?.models ?? models, options);
+    const results = await writeModels(request, solution?.models ?? models, options);
+    await own?.finish();
+    return results;
+  } catch (error) {
+    throw own === undefined ? error : await own.settle(error);
   } finally {
     await solution?.[Symbol.asyncDispose]();
   }

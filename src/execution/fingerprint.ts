@@ -201,7 +201,7 @@ function addBytes(hash: Hash, bytes: Uint8Array): void {
 let version: string | undefined;
 
 /** Of the package that this file is part of. */
-function ownVersion(): string {
+export function ownVersion(): string {
   if (version !== undefined) return version;
   const value: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
   const found = typeof value === 'object' && value !== null && 'version' in value ? value.version : undefined;

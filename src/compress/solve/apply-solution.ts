@@ -148,13 +148,7 @@ function inScaleType(coded: CodedWeight, { scaleType }: LayerGrid): CodedWeight 
   return { ...coded, scales, zeroPoints };
 }
 
-function reportOf({
-  weight,
-  algorithm,
-  bits,
-  groupSize,
-  errorBefore,
-  errorAfter,
-}: StoredLayer): SolvedLayer['report'] {
-  return { layer: weight, algorithm, bits: bits ?? 4, groupSize, errorBefore, errorAfter };
+function reportOf({ weight, bits = 4, groupSize, ...told }: StoredLayer): SolvedLayer['report'] {
+  const { algorithm, errorBefore, errorAfter, damping, deadInputs, rows } = told;
+  return { layer: weight, algorithm, bits, groupSize, errorBefore, errorAfter, damping, deadInputs, rows };
 }

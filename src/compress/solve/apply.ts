@@ -36,8 +36,10 @@ import { findTargets, type Target } from './targets.ts';
 export interface ApplyOptions extends RunOptions {
   /** Absent: only what the solution holds, the rest is left to the encoders. */
   readonly method?: Method | undefined;
-  /** Weights that were solved before. */
-  readonly solution?: Solution | undefined;
+  /** Weights that were solved before; of two that have one the first counts. */
+  readonly solutions?: readonly Solution[] | undefined;
+  /** Gets each weight once it is solved. */
+  readonly keep?: ((solved: SolvedWeight) => Promise<void>) | undefined;
   /** Gets what was solved, and taken over, before anything is written. */
   readonly save?: ((solved: readonly SolvedWeight[]) => Promise<void>) | undefined;
   readonly dataset?: Dataset | undefined;
@@ -60,7 +62,7 @@ export async function applyAlgorithm(
   planned: Planned,
   options: ApplyOptions,
 ): Promise<Applied> {
-  const { method, solution, dataset, spool } = options;
+  const { method, solutions = [], dataset, spool } = options;
   const kernels = await selectKernels();
   const { targets, left } = findTargets(model, planned);
   const notes: string[] = [...left];
@@ -69,9 +71,12 @@ export async function applyAlgorithm(
     return { planned, layers: [], weights: [], notes: [...notes, why] };
   }
   const read = (layer: Layer): Promise<Float32Array> => readFinite(model, layer, kernels);
-  const taken = solution && (await takeOver(targets, solution, read));
-  notes.push(...(taken?.notes ?? []));
-  const known = taken?.solved ?? new Map<string, SolvedLayer>();
+  const known = new Map<string, SolvedLayer>();
+  for (const solution of solutions) {
+    const taken = await takeOver(targets, solution, read);
+    notes.push(...taken.notes);
+    for (const [key, layer] of taken.solved) if (!known.has(key)) known.set(key, layer);
+  }
   const rest = targets.filter(({ layer }) => !known.has(layer.key));
   const solved = new Map<string, SolvedLayer>(known);
   if (method !== undefined) {
@@ -128,7 +133,13 @@ async function solveTargets(
   const byKey = new Map(targets.map((target) => [target.layer.key, target]));
   const gridOf = ({ key }: Layer): LayerGrid => byKey.get(key)!.grid;
   const read = (layer: Layer): Promise<Float32Array> => readFinite(model, layer, kernels);
-  const shared = { baseline: roundToNearest, gridOf, read, signal, onProgress };
+  const onSolved =
+    options.keep &&
+    (async (layer: Layer, { quantized: coded, report }: SolvedLayer): Promise<void> => {
+      const source = digestOf(await read(layer));
+      await options.keep?.({ weight: layer.key, source, coded, report, filters: layer.filters });
+    });
+  const shared = { baseline: roundToNearest, gridOf, read, signal, onProgress, onSolved };
   // Of these only the values are known: they are settled first, as the model that the others are calibrated on has them.
   const plain = method.needs.length === 0 ? [] : targets.filter(({ informed }) => !informed);
   const alone = await solveLayers(

@@ -6,6 +6,8 @@
 import type { Dataset } from '../../calibration/data/dataset.ts';
 import { nearest } from '../../core/nearest.ts';
 import { WhittleError } from '../../errors.ts';
+import { ownVersion } from '../../execution/fingerprint.ts';
+import type { TensorBytes } from '../../formats/layout.ts';
 import type { OnnxModel } from '../../formats/onnx/model.ts';
 import type { Operation } from '../../numerics/operation.ts';
 import { openModelData } from '../calibration-data.ts';
@@ -17,6 +19,7 @@ import { ALGORITHM_NAMES, type AlgorithmName, isAlgorithm } from './names.ts';
 import { saveSolution } from './solution-file.ts';
 import { openSolution, type Solution } from './solution-reader.ts';
 import type { Method } from './solve.ts';
+import { openSolvedJournal, type SolvedJournal, settleSolved, stampOf } from './solved-journal.ts';
 import type { Spool } from './spool.ts';
 
 /**
@@ -72,10 +75,11 @@ function checkSolutionOptions(
 async function solveEach(
   model: OnnxModel,
   modes: readonly PlannedMode[],
-  { method, dataset, solution }: Given,
+  given: Given,
   options: CompressOptions,
   spool: Spool,
 ): Promise<PlannedMode[]> {
+  const { method, dataset, solution } = given;
   const { threads, signal, onProgress, saveSolution: path, force } = options;
   const uses = (method?.needs.length ?? 0) > 0;
   const algorithm = method?.name ?? solution?.algorithm ?? 'rtn';
@@ -94,15 +98,20 @@ async function solveEach(
       continue;
     }
     const started = performance.now();
+    await using journal = uses && method ? await journalOf(mode, method, given, options) : undefined;
     const { planned, layers, weights, notes } = await applyAlgorithm(mode.prepared?.model ?? model, mode, {
       method,
-      solution,
+      solutions: [journal?.solution, solution].filter((one) => one !== undefined),
+      keep: journal?.keep,
       save: path === undefined ? undefined : (all) => saveSolution(path, all, { algorithm, data }, { force }),
       dataset: uses ? dataset : undefined,
       threads,
       signal,
       onProgress,
       spool,
+    }).catch(async (error: unknown) => {
+      await journal?.[Symbol.asyncDispose]();
+      throw journal === undefined ? error : await settleSolved(mode.output.path, error);
     });
     results.push({
       ...mode,
@@ -121,6 +130,40 @@ async function solveEach(
     });
   }
   return results;
+}
+
+/** Floats below which solving again is no great loss, in bytes; as for the files themselves (execution/execute.ts). */
+const WORTH_A_JOURNAL = 64 << 20;
+
+async function journalOf(
+  { output, tasks, plan }: PlannedMode,
+  { name: algorithm }: Method,
+  { dataset }: Given,
+  { journal = 'auto', resume = false, maxLoss, data }: CompressOptions,
+): Promise<SolvedJournal | undefined> {
+  const bytes = tasks.reduce((sum, { source }) => sum + lengthOf(source), 0);
+  const wanted = resume || journal === true || (journal === 'auto' && bytes >= WORTH_A_JOURNAL);
+  // A search within a largest loss solves one output many times.
+  if (!wanted || maxLoss !== undefined) return undefined;
+  const source = data !== undefined && 'source' in data ? data.source : undefined;
+  const stamp = typeof source === 'string' ? await stampOf(source) : undefined;
+  const about = {
+    version: ownVersion(),
+    algorithm,
+    data: dataset?.description,
+    count: dataset?.count,
+    stamp,
+  };
+  const settings = data !== undefined && 'source' in data ? { ...data, source: undefined } : undefined;
+  return openSolvedJournal(
+    output.path,
+    { ...about, settings, recipe: output.recipe, targets: plan.targets },
+    resume,
+  );
+}
+
+function lengthOf(source: TensorBytes): number {
+  return source.kind === 'inline' ? source.bytes.length : source.length;
 }
 
 /** Scales of AWQ are in the prepared model already (prepare/awq.ts): what is left is its clip search. */

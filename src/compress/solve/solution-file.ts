@@ -60,6 +60,9 @@ export interface StoredLayer {
   readonly algorithm: string;
   readonly errorBefore: number;
   readonly errorAfter: number;
+  readonly damping?: number | undefined;
+  readonly deadInputs?: number | undefined;
+  readonly rows?: number | undefined;
 }
 
 /** @throws WhittleError E_OUTPUT_EXISTS, E_NOT_FOUND, E_ACCESS, E_NO_SPACE, E_IO */
@@ -104,10 +107,10 @@ function metadataOf(solved: readonly SolvedWeight[]): Record<string, string> {
 }
 
 function describe({ weight, source, coded, report, filters }: SolvedWeight, name: string): StoredLayer {
-  const { algorithm, errorBefore, errorAfter } = report;
+  const { algorithm, errorBefore, errorAfter, damping, deadInputs, rows } = report;
   const { outputs, inputs } = coded;
   const shared = { weight, name, source, outputs, inputs, ...(filters && { filters }) };
-  const told = { algorithm, errorBefore, errorAfter };
+  const told = { algorithm, errorBefore, errorAfter, damping, deadInputs, rows };
   if ('levels' in coded) return { ...shared, groupSize: coded.blockSize, codebook: bookOf(coded), ...told };
   const { bits, groupSize, symmetric } = coded;
   return { ...shared, bits, groupSize, symmetric, zeroPoints: zerosOf(coded), ...told };

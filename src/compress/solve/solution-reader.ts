@@ -108,7 +108,14 @@ function storedLayer(entry: unknown): StoredLayer | undefined {
   const filters = filtersOf(entry.filters);
   if (filters === undefined && entry.filters !== undefined) return undefined;
   const shared = { weight, name, source, outputs, inputs, groupSize, algorithm, ...(filters && { filters }) };
-  const told = { errorBefore: share(errorBefore), errorAfter: share(errorAfter) };
+  const number = (value: unknown): number | undefined => (typeof value === 'number' ? value : undefined);
+  const told = {
+    errorBefore: share(errorBefore),
+    errorAfter: share(errorAfter),
+    damping: number(entry.damping),
+    deadInputs: number(entry.deadInputs),
+    rows: number(entry.rows),
+  };
   const { codebook, bits, symmetric, zeroPoints } = entry;
   if (codebook === 'nf4' || codebook === 'fp4') return { ...shared, ...told, codebook };
   if (!isCount(bits) || bits < 2 || bits > 8 || typeof symmetric !== 'boolean') return undefined;

@@ -5,10 +5,15 @@ import { openModelData } from '../calibration-data.ts';
 import type { CompressOptions } from '../options.ts';
 import type { PlannedMode, PlannedModel } from '../run-modes.ts';
 import { solveModes } from './modes.ts';
+import { removeSolved, settleSolved } from './solved-journal.ts';
 import { createSpool } from './spool.ts';
 
 export interface SolvedModels extends AsyncDisposable {
   readonly models: readonly PlannedModel[];
+  /** The files are there: what was kept for a run that goes on is removed. */
+  finish(): Promise<void>;
+  /** They are not, because of `error`: what is of use stays, and the error that comes back says how to go on. */
+  settle(error: unknown): Promise<unknown>;
 }
 
 /** @throws WhittleError what opening the data and solving throw; nothing is kept then */
@@ -20,7 +25,19 @@ export async function solveOnData(
   try {
     const solved = await solveModes(models, options, spool);
     const corrected = options.biasCorrection === true ? await withBiases(solved, options) : solved;
-    return { models: corrected, [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose]() };
+    const outputs = models.flatMap(({ modes }) => modes.map(({ output }) => output.path));
+    return {
+      models: corrected,
+      finish: async () => {
+        for (const output of outputs) await removeSolved(output);
+      },
+      async settle(error) {
+        let told = error;
+        for (const output of outputs) told = await settleSolved(output, told);
+        return told;
+      },
+      [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose](),
+    };
   } catch (error) {
     await spool[Symbol.asyncDispose]();
     throw error;

@@ -1,0 +1,158 @@
+/**
+ * What a run has solved so far, so that a stopped one does not solve it again: a folder `<output>.solved` beside the output with a solution
+ * file (solution-file.ts) for each layer, and `run.json`, which says what must not have changed. Each file appears when it is
+ * complete. The folder is gone when the output is there.
+ */
+
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { EXIT, WhittleError } from '../../errors.ts';
+import { ioError } from '../../io/file-source.ts';
+import { type SolvedWeight, saveSolution } from './solution-file.ts';
+import { openSolution, type Solution } from './solution-reader.ts';
+
+export interface SolvedJournal extends AsyncDisposable {
+  /** What a stopped run left; absent where there is nothing. */
+  readonly solution: Solution | undefined;
+  /** Layers that are kept. */
+  readonly count: number;
+  keep(weight: SolvedWeight): Promise<void>;
+}
+
+const RUN = 'run.json';
+
+export function journalFolder(output: string): string {
+  return `${output}.solved`;
+}
+
+/**
+ * @param run - all that decides what is solved, as plain data
+ * @param resume - go on with what is there; else it is removed
+ * @throws WhittleError E_RESUME where the run is another one, E_OUTPUT_EXISTS where the folder is not ours, and what reading solutions throws
+ */
+export async function openSolvedJournal(
+  output: string,
+  run: Readonly<Record<string, unknown>>,
+  resume: boolean,
+): Promise<SolvedJournal> {
+  const folder = journalFolder(output);
+  const text = JSON.stringify(run);
+  const before = await textOf(join(folder, RUN));
+  if (before === undefined && (await exists(folder))) {
+    throw new WhittleError('E_OUTPUT_EXISTS', 'a folder stands where solved layers are to be kept', {
+      file: folder,
+      hint: 'Move it away.',
+    });
+  }
+  if (resume && before !== undefined && before !== text) {
+    throw new WhittleError(
+      'E_RESUME',
+      'the run cannot be continued: what its layers were solved with changed',
+      {
+        file: folder,
+        expected: before,
+        found: text,
+        hint: 'Continue with what the first run had, or start anew without --resume.',
+      },
+    );
+  }
+  if (!resume) await removeSolved(output);
+  const parts: Solution[] = [];
+  try {
+    await mkdir(folder, { recursive: true });
+    for (const name of (await readdir(folder)).sort()) {
+      if (isPart(name)) parts.push(await openSolution(join(folder, name)));
+    }
+    await writeFile(join(folder, RUN), text);
+  } catch (cause) {
+    for (const part of parts) await part[Symbol.asyncDispose]();
+    throw cause instanceof WhittleError ? cause : ioError(folder, cause);
+  }
+  let count = parts.length;
+  return {
+    solution: parts.length === 0 ? undefined : joined(folder, parts),
+    get count() {
+      return count;
+    },
+    async keep(weight) {
+      const name = `${String(count).padStart(6, '0')}.safetensors`;
+      await saveSolution(
+        join(folder, name),
+        [weight],
+        { algorithm: weight.report.algorithm },
+        { force: true },
+      );
+      count++;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const part of parts.splice(0)) await part[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Whether what was done is good for a later run: the user stopped it, the machine failed it, or a bug did. */
+function leavesWork(error: unknown): boolean {
+  return (
+    !(error instanceof WhittleError) || error.exitCode === EXIT.interrupted || error.exitCode === EXIT.io
+  );
+}
+
+/** After a failure: what is of use stays, and the error says how to go on; else nothing does. */
+export async function settleSolved(output: string, error: unknown): Promise<unknown> {
+  const names = await readdir(journalFolder(output)).catch((): string[] => []);
+  const layers = names.filter(isPart).length;
+  if (!leavesWork(error) || layers === 0) {
+    await removeSolved(output);
+    return error;
+  }
+  if (!(error instanceof WhittleError) || error.details.hint?.includes('--resume') === true) return error;
+  const hint = `Run the same command with --resume to continue: ${layers} layers are solved.`;
+  const told = new WhittleError(error.code, error.message, { ...error.details, hint });
+  if (error.stack !== undefined) told.stack = error.stack;
+  return told;
+}
+
+function isPart(name: string): boolean {
+  return name.endsWith('.safetensors') && !name.startsWith('.');
+}
+
+/** Removes what a run kept beside `output`. */
+export async function removeSolved(output: string): Promise<void> {
+  const folder = journalFolder(output);
+  if ((await textOf(join(folder, RUN))) !== undefined) await rm(folder, { recursive: true, force: true });
+}
+
+/** Several files as one. */
+function joined(file: string, parts: readonly Solution[]): Solution {
+  const owners = new Map(parts.flatMap((part) => [...part.layers.keys()].map((key) => [key, part] as const)));
+  return {
+    file,
+    algorithm: parts[0]?.algorithm ?? '',
+    layers: new Map(parts.flatMap(({ layers }) => [...layers])),
+    read: (layer) => {
+      const owner = owners.get(layer.weight);
+      if (owner === undefined) throw new Error('a layer of no file');
+      return owner.read(layer);
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+async function textOf(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  const names = await readdir(dirname(path)).catch((): string[] => []);
+  return names.includes(basename(path));
+}
+
+/** Size and time of change of a file of data, where it is one. */
+export async function stampOf(path: string): Promise<string | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFile() === true ? `${found.size} bytes, ${found.mtimeMs}` : undefined;
+}

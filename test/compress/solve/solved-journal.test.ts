@@ -1,0 +1,108 @@
+/** A run that is stopped while it solves goes on where it was, and gives the same file. */
+
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { CompressOptions } from '../../../src/compress/options.ts';
+import { compress } from '../../../src/compress.ts';
+import { isWhittleError, type WhittleError } from '../../../src/errors.ts';
+import type { Recipe } from '../../../src/planning/recipe.ts';
+import { withFolder, writeModel } from '../../formats/build-onnx.ts';
+import { network, tokens } from './small-network.ts';
+
+const blocks: Recipe = {
+  name: 'blocks',
+  rules: [{ match: {}, scheme: { as: 'qdq', type: 'uint4', granularity: 'block', blockSize: 16 } }],
+};
+
+function optionsFor(folder: string, more: Partial<CompressOptions> = {}): CompressOptions {
+  const output = join(folder, 'out.onnx');
+  return {
+    to: [blocks],
+    output,
+    algorithm: 'gptq',
+    data: tokens,
+    journal: true,
+    verify: false,
+    threads: 1,
+    ...more,
+  };
+}
+
+/** Stops while the second product is solved: the convolution is left. */
+async function stopped(file: string, options: CompressOptions): Promise<WhittleError> {
+  const controller = new AbortController();
+  const onProgress: CompressOptions['onProgress'] = ({ tensor, phase }) => {
+    if (tensor === 'w2' && phase?.startsWith('gptq')) controller.abort();
+  };
+  try {
+    await compress(file, { ...options, signal: controller.signal, onProgress });
+  } catch (error) {
+    if (isWhittleError(error)) return error;
+    throw error;
+  }
+  throw new Error('it was not stopped');
+}
+
+const outputs = async (folder: string): Promise<string[]> =>
+  (await readdir(folder)).filter((name) => name.startsWith('out')).sort();
+
+describe('a run that is stopped while it solves', () => {
+  test('keeps its layers, goes on with --resume, and gives the bytes of a run in one piece', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeModel(folder, network());
+      const whole = join(folder, 'whole.onnx');
+      await compress(file, optionsFor(folder, { output: whole, journal: false }));
+      const error = await stopped(file, optionsFor(folder));
+      expect(error.code).toBe('E_ABORTED');
+      expect(error.details.hint).toMatch(/--resume to continue: [23] layers are solved/);
+      expect(await outputs(folder)).toEqual(['out.onnx.solved']);
+      const seen: string[] = [];
+      const { results } = await compress(
+        file,
+        optionsFor(folder, { resume: true, onProgress: ({ tensor = '' }) => seen.push(tensor) }),
+      );
+      expect(results[0]?.notes.join('\n')).toContain('weights were taken over');
+      expect(results[0]?.solved?.layers.map(({ layer }) => layer).sort()).toEqual([
+        'cw',
+        'table',
+        'w1',
+        'w2',
+      ]);
+      expect(Buffer.compare(await readFile(join(folder, 'out.onnx')), await readFile(whole))).toBe(0);
+      expect(await outputs(folder)).toEqual(['out.onnx']);
+    });
+  });
+
+  test('is E_RESUME with another algorithm, begins anew without --resume, and leaves what is not its own', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeModel(folder, network());
+      await stopped(file, optionsFor(folder));
+      const other = compress(file, optionsFor(folder, { resume: true, algorithm: 'gptq-act-order' }));
+      await expect(other).rejects.toMatchObject({ code: 'E_RESUME' });
+      const { results } = await compress(file, optionsFor(folder));
+      expect(results[0]?.notes.join('\n')).not.toContain('taken over');
+      expect(await outputs(folder)).toEqual(['out.onnx']);
+      const strange = join(folder, 'out.onnx.solved');
+      await mkdir(strange);
+      await writeFile(join(strange, 'mine.txt'), 'mine');
+      await expect(compress(file, optionsFor(folder, { force: true }))).rejects.toMatchObject({
+        code: 'E_OUTPUT_EXISTS',
+      });
+      expect(await readdir(strange)).toEqual(['mine.txt']);
+    });
+  });
+
+  test('a failure that more of the same would not help leaves nothing', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeModel(folder, network());
+      const spoilt = { ...tokens, samples: () => badSamples() };
+      await expect(compress(file, optionsFor(folder, { data: spoilt }))).rejects.toBeDefined();
+      expect(await outputs(folder)).toEqual([]);
+    });
+  });
+});
+
+async function* badSamples() {
+  yield { inputs: new Map([['nobody', { dtype: 'int64' as const, shape: [1], data: new Uint8Array(8) }]]) };
+}
