@@ -2,11 +2,11 @@
  * Learned rounding of one layer: codes, scales and zeros of a start (GPTQ's) are improved in turn until the layer's output error no
  * longer falls.
  *
- * Minimises E = tr((Ŵ − T) H (Ŵ − T)ᵀ), T = W, or what GPTAQ's term makes of it: the objective of "AdaRound" (M. Nagel et al. 2020) and, for one
+ * Minimises E = tr((Ŵ − T) H (Ŵ − T)ᵀ), T = W or the float model's goal (asymmetric-target.ts): the objective of "AdaRound" (M. Nagel et al. 2020) and, for one
  * layer, "AutoRound" (W. Cheng et al. 2023). Its gradient 2 (Ŵ − T) H needs no differentiation and no inputs, so codes descend on it
- * exactly, by single moves and pairs (learned-rounding-row.ts, several rows together: row-set.ts), instead of by a relaxation; scales are refitted to codes by least
- * squares over all groups of a row at once (refit.ts), and rows are rounded anew on the refitted grid (babai.ts). The best of each
- * row is kept, the start included, so no row's error rises. Cost: some 4 · rounds · rows · n² multiplications.
+ * exactly, by single moves and pairs (learned-rounding-row.ts, several rows together: row-set.ts), instead of by a relaxation; scales,
+ * and zeros where they are real, are refitted to codes by least squares over all groups of a row at once (refit.ts), and rows are
+ * rounded anew on the refitted grid (babai.ts). The best of each row is kept, the start included, so no row's error rises. Cost: some 4 · rounds · rows · n² multiplications.
  */
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
@@ -16,25 +16,27 @@ import { compensationRows, roundColumns } from './babai.ts';
 import { roundingProblem } from './gptq.ts';
 import { checkMatrix } from './grid.ts';
 import type { QuantizedMatrix, WeightMatrix } from './matrix.ts';
-import { createRefits } from './refit.ts';
+import { createRefits, type StoredForm } from './refit.ts';
 import { descendRows, giveRow, openRowSet, restateRows, rowOf, takeRows } from './row-set.ts';
 
 export interface RefineOptions {
   /** Share of H's mean diagonal that is added to it; default 0.01. */
   readonly damping?: number | undefined;
-  /** Share of GPTAQ's term, 0 (default) to 1; above 0 it needs `cross` in the statistics. */
+  /** How far the float model's values are the goal, 0 (default) to 1; above 0 it needs `drift` or `cross` in the statistics. */
   readonly asymmetric?: number | undefined;
   /** Times that all rows are rounded anew on refitted grids; default 4. */
   readonly rounds?: number | undefined;
   /** Type in which scales will be stored; default f32. */
   readonly scaleType?: 'f32' | 'f16' | undefined;
+  /** 'real' refits zeros as any numbers; default: they stay integers where the start's are. */
+  readonly zeroPoints?: 'integer' | 'real' | undefined;
 }
 
 const SWEEPS = 20;
 const PAIR_PASSES = 3;
 
 /**
- * @param start - codes on a grid with integer zeros
+ * @param start - codes on a grid
  * @returns codes whose output error, with damping, is not above the start's in any row
  * @throws WhittleError as gptq, and E_SHAPE where the start is of another weight
  */
@@ -46,7 +48,7 @@ export function refineRounding(
   algebra?: AlgebraKernels,
 ): QuantizedMatrix {
   checkStart(weight, start);
-  const { rounds = 4, scaleType } = options;
+  const { rounds = 4 } = options;
   const { factor, target } = roundingProblem(
     weight,
     statistics,
@@ -58,8 +60,9 @@ export function refineRounding(
   const best = copyOf(start);
   const trial = copyOf(start);
   const errors = new Float64Array(outputs).fill(Number.POSITIVE_INFINITY);
-  const half = scaleType === 'f16';
-  const fixedZeros = start.symmetric || !start.zeroPoints.every(Number.isInteger);
+  const real = options.zeroPoints === 'real' && !start.symmetric;
+  const stored: StoredForm = { scaleType: options.scaleType, zeroPoints: real ? 'real' : 'integer' };
+  const fixedZeros = start.symmetric || real || !start.zeroPoints.every(Number.isInteger);
   const top = 2 ** bits - 1;
   const refits = createRefits(factor.gram, n, groupSize);
   const set = openRowSet({ gram: factor.gram, n, groupSize, top }, algebra);
@@ -77,14 +80,14 @@ export function refineRounding(
       set.active.fill(1, 0, count);
       set.descendSingly(SWEEPS);
       for (let r = 0; r < count; r++) found[r] = found[r]! - set.gains[r]!;
-      refits.scales(set, goals, half, found);
+      refits.grids(set, goals, stored, found);
       if (!fixedZeros) {
         for (let r = 0; r < count; r++) moved[r] = Number(refits.zeros(rowOf(set, r, n), top));
         if (moved.includes(1)) restateRows(set, goals, n, groupSize, found, moved);
       }
       descendRows(set, count, PAIR_PASSES, SWEEPS);
       restateRows(set, goals, n, groupSize, found);
-      refits.scales(set, goals, half, found);
+      refits.grids(set, goals, stored, found);
       for (let r = 0; r < count; r++) {
         // The next round goes on from here, better or not.
         giveRow(set, r, trial, first + r);

@@ -53,6 +53,40 @@ test('whatever the shape, width and start, no error rises, codes and scales are 
   );
 });
 
+test('real zeros are refitted with the scales: no error rises, types are kept, and the error falls below that of integer zeros', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 1, max: 24 }),
+      fc.integer({ min: 2, max: 4 }),
+      fc.integer({ min: 1, max: 30 }),
+      fc.integer({ min: 1, max: 1000 }),
+      (outputs, inputs, bits, groupSize, seed) => {
+        const { weight, statistics } = correlatedProblem(outputs, inputs, 2 * inputs + 4, 0, seed);
+        const grid = { bits, groupSize, symmetric: false, zeroPoints: 'real', scaleType: 'f16' } as const;
+        const start = roundToNearest(weight, grid);
+        const found = refineRounding(weight, start, statistics, { ...grid, damping: 0 });
+        expect(layerError(weight, found, statistics.gram)).toBeLessThanOrEqual(
+          layerError(weight, start, statistics.gram) * (1 + 1e-5) + 1e-9,
+        );
+        for (const scale of found.scales) expect(f16BitsToF32(f32ToF16Bits(scale))).toBe(scale);
+        expect(found.zeroPoints.every(Number.isFinite)).toBe(true);
+      },
+    ),
+    { numRuns: 60 },
+  );
+  const { weight, statistics } = correlatedProblem(24, 96, 400);
+  const errorWith = (zeroPoints: 'integer' | 'real'): number => {
+    const grid = { bits: 2, groupSize: 32, symmetric: false, zeroPoints };
+    return layerError(
+      weight,
+      refineRounding(weight, roundToNearest(weight, grid), statistics, grid),
+      statistics.gram,
+    );
+  };
+  expect(errorWith('real')).toBeLessThan(0.9 * errorWith('integer'));
+});
+
 test('a start of another weight is refused', () => {
   const { weight, statistics } = correlatedProblem(4, 8, 30);
   const start = roundToNearest(weight, { bits: 4, groupSize: 4, symmetric: false });

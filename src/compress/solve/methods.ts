@@ -92,7 +92,8 @@ function sequential(
       const { damping } = start;
       if (!refined) return { quantized: start, damping };
       const { asymmetric } = settings;
-      const refinement = { damping, asymmetric, scaleType: grid.scaleType, rounds: 1 };
+      const { scaleType, zeroPoints } = grid;
+      const refinement = { damping, asymmetric, scaleType, zeroPoints, rounds: 1 };
       return { quantized: refineRounding(weight, start, seen, refinement, await algebraKernels()), damping };
     },
     async solveCodebook(weight, codebook, statistics) {
@@ -100,7 +101,7 @@ function sequential(
       const options = { ...codebook, activationOrder, asymmetric, damping };
       const quantized = gptqCodebook(weight, required(name, statistics), options, await algebraKernels());
       const instead = refined
-        ? { algorithm: 'gptq-act-order', reason: 'on a code book best goes no further than gptq-act-order' }
+        ? { algorithm: 'gptaq', reason: 'on a code book best goes no further than gptaq' }
         : undefined;
       return { quantized, damping: quantized.damping, instead };
     },
@@ -144,7 +145,7 @@ const ALL: readonly Method[] = [
   sequential('gptq', ['gram'], {}),
   sequential('gptq-act-order', ['gram'], { activationOrder: true }),
   sequential('gptaq', ['gram', 'cross'], { activationOrder: true, asymmetric: 1 }),
-  sequential('best', ['gram'], { activationOrder: true }, true),
+  sequential('best', ['gram', 'drift'], { activationOrder: true, asymmetric: 1 }, true),
 ];
 
 export const METHODS: ReadonlyMap<string, Method> = new Map(ALL.map((method) => [method.name, method]));

@@ -106,6 +106,6 @@ test('what no algorithm knows is counted with its reason', async () => {
 
 test('best on a code book says what it did', async () => {
   const { result } = await solved(recipe('nf4', bnb4('nf4', 64)), 'best');
-  expect(result.solved?.layers[0]).toMatchObject({ algorithm: 'gptq-act-order', bits: 4, groupSize: 64 });
+  expect(result.solved?.layers[0]).toMatchObject({ algorithm: 'gptaq', bits: 4, groupSize: 64 });
   expect(result.notes.join()).toContain('on a code book best goes no further');
 });
