@@ -103,6 +103,7 @@ export type {
 } from './compress/options.ts';
 export type { PassReport, PreparedPlace } from './compress/prepare/pass.ts';
 export { type PrepareModelOptions, type PrepareReport, prepareOnnx } from './compress/prepare-model.ts';
+export type { BiasReport } from './compress/solve/correct-biases.ts';
 export { ALGORITHM_NAMES, type AlgorithmName } from './compress/solve/names.ts';
 export type { LayerReport } from './compress/solve/solve.ts';
 export { compress } from './compress.ts';
@@ -138,6 +139,7 @@ export type { NonFinitePolicy } from './execution/operations/context.ts';
 export type * from './formats/gguf/gguf.ts';
 export type { OpenImatrixOptions } from './formats/gguf/imatrix.ts';
 export type { Imatrix, ImatrixEntry } from './formats/gguf/imatrix-types.ts';
+export type { ImatrixContent, ImatrixSums } from './formats/gguf/imatrix-writer.ts';
 export { openGguf, openImatrix } from './formats/gguf/open.ts';
 export type { OpenGgufOptions } from './formats/gguf/open-source.ts';
 export { layoutGguf } from './formats/gguf/writer.ts';
@@ -152,6 +154,19 @@ export { blobSource } from './io/blob-source.ts';
 export { type FileIdentity, type FileSource, type OpenFileOptions, openFile } from './io/file-source.ts';
 export { memorySource } from './io/memory-source.ts';
 export type { ByteSink, ByteSource, SiblingOpener } from './io/source.ts';
+export type {
+  AlgebraKernels,
+  ColumnGrid,
+  RowProblem,
+  RowSet,
+} from './kernels/algebra/algebra.ts';
+export type {
+  GridKernels,
+  GridShape,
+  GridTarget,
+  HalfQuadraticOptions,
+  SearchOptions,
+} from './kernels/grid/grid.ts';
 export * from './kernels/index.ts';
 export type { ValueDType } from './numerics/dequantize-operation.ts';
 export * from './numerics/index.ts';

@@ -12,7 +12,7 @@ import { StreamingHistogram } from '../../numerics/statistics/histogram.ts';
 import type { Runtime, RuntimeTensor } from '../../runtime/runtime.ts';
 import type { Dataset, Sample } from '../data/dataset.ts';
 import { tensorValues } from '../data/tensor-values.ts';
-import { HISTOGRAM_BINS, type TensorStatistics } from '../statistics/tensor-statistics.ts';
+import { HISTOGRAM_BINS, type ValueStatistics } from '../statistics/tensor-statistics.ts';
 import { notFiniteError } from './not-finite.ts';
 import { floatsOf } from './sums.ts';
 import { type CalibrationModel, copyModel, openTapped, walkSamples } from './tapped-model.ts';
@@ -35,7 +35,7 @@ export async function collectTensorStatistics(
   dataset: Dataset,
   tensors: readonly string[],
   options: CollectTensorsOptions,
-): Promise<Map<string, TensorStatistics>> {
+): Promise<Map<string, ValueStatistics>> {
   const names = [...new Set(tensors)];
   if (names.length === 0) return new Map();
   const ranks = await ranksOf(model, dataset, names, options);
@@ -62,7 +62,7 @@ interface Collecting {
   readonly name: string;
   /** False where something is not finite. */
   add(outputs: ReadonlyMap<string, RuntimeTensor>): boolean;
-  result(): TensorStatistics;
+  result(): ValueStatistics;
 }
 
 interface Axis {
@@ -108,7 +108,7 @@ function addTensor(
   const size = given(taps.node('Size', [value]));
   const whole = histograms === true ? given(taps.node('Identity', [value])) : undefined;
   const histogram = new StreamingHistogram(HISTOGRAM_BINS);
-  let state: Omit<TensorStatistics, 'histogram' | 'axis' | 'count'> | undefined;
+  let state: Omit<ValueStatistics, 'histogram' | 'axis' | 'count'> | undefined;
   let numbers = 0;
   return {
     name,

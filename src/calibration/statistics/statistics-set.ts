@@ -2,7 +2,7 @@
 
 import type { InputStatistics } from './input-statistics.ts';
 import { mergeStatistics } from './merge.ts';
-import { mergeTensors, type TensorStatistics } from './tensor-statistics.ts';
+import { mergeTensors, type ValueStatistics } from './tensor-statistics.ts';
 
 export interface StatisticsSet {
   /** By the key of the weight. */
@@ -11,7 +11,7 @@ export interface StatisticsSet {
   readonly datasets: readonly string[];
   readonly samples: number;
   /** Values that were asked for by name, whatever reads them. */
-  readonly tensors?: ReadonlyMap<string, TensorStatistics> | undefined;
+  readonly tensors?: ReadonlyMap<string, ValueStatistics> | undefined;
 }
 
 /** Both together. @throws WhittleError E_SHAPE where they are of different models */

@@ -8,7 +8,7 @@ import { WhittleError } from '../../errors.ts';
 import type { ValueRange } from '../../numerics/affine.ts';
 import { type Histogram, StreamingHistogram } from '../../numerics/statistics/histogram.ts';
 
-export interface TensorStatistics {
+export interface ValueStatistics {
   /** Axis whose places have figures of their own; absent: the value as a whole, one channel. */
   readonly axis?: number | undefined;
   readonly channels: number;
@@ -29,9 +29,9 @@ export interface TensorStatistics {
 export const HISTOGRAM_BINS = 2048;
 
 /** @throws WhittleError E_SHAPE where the two are not of the same channels */
-export function mergeTensors(a: TensorStatistics, b: TensorStatistics): TensorStatistics {
+export function mergeTensors(a: ValueStatistics, b: ValueStatistics): ValueStatistics {
   if (a.axis !== b.axis || a.channels !== b.channels) {
-    const describe = ({ axis, channels }: TensorStatistics): string =>
+    const describe = ({ axis, channels }: ValueStatistics): string =>
       axis === undefined ? 'the value as a whole' : `${channels} channels of axis ${axis}`;
     throw new WhittleError('E_SHAPE', 'statistics of different channels cannot be merged', {
       expected: describe(a),
@@ -60,12 +60,12 @@ function mergedHistogram(a: Histogram, b: Histogram): Histogram {
 }
 
 /** Σ x / count of each channel. */
-export function meansOf({ sums, count }: TensorStatistics): Float64Array {
+export function meansOf({ sums, count }: ValueStatistics): Float64Array {
   return sums.map((sum) => (count === 0 ? 0 : sum / count));
 }
 
 /** max |x| of each channel. */
-export function peaksOf({ minima, maxima }: TensorStatistics): Float32Array {
+export function peaksOf({ minima, maxima }: ValueStatistics): Float32Array {
   return minima.map((value, i) => Math.max(Math.abs(value), Math.abs(maxima[i]!)));
 }
 
@@ -73,7 +73,7 @@ export function peaksOf({ minima, maxima }: TensorStatistics): Float32Array {
  * The range that leaves (100 − percentile) / 2 % of the numbers out on each side, to the width of a bin, and within what was seen.
  * @throws WhittleError E_USAGE without a histogram
  */
-export function percentileRange(statistics: TensorStatistics, percentile: number): ValueRange {
+export function percentileRange(statistics: ValueStatistics, percentile: number): ValueRange {
   const { histogram, minima, maxima } = statistics;
   if (histogram === undefined || !(percentile > 0 && percentile <= 100)) {
     throw new WhittleError('E_USAGE', 'a percentile needs a histogram, and lies between 0 and 100', {

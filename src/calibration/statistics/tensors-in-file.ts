@@ -8,7 +8,7 @@
 import { WhittleError } from '../../errors.ts';
 import type { WrittenTensor } from '../../formats/safetensors/writer.ts';
 import { isRecord } from '../data/read-text.ts';
-import type { TensorStatistics } from './tensor-statistics.ts';
+import type { ValueStatistics } from './tensor-statistics.ts';
 
 export const VALUE_PREFIX = 'value:';
 
@@ -19,7 +19,7 @@ export interface WrittenValues {
   readonly described: readonly unknown[];
 }
 
-export function writtenValues(tensors: ReadonlyMap<string, TensorStatistics>): WrittenValues {
+export function writtenValues(tensors: ReadonlyMap<string, ValueStatistics>): WrittenValues {
   const wide: WrittenTensor[] = [];
   const narrow: WrittenTensor[] = [];
   const described: unknown[] = [];
@@ -65,8 +65,8 @@ export async function readValues(
   file: string,
   described: unknown,
   read: ReadValuePart,
-): Promise<Map<string, TensorStatistics>> {
-  const tensors = new Map<string, TensorStatistics>();
+): Promise<Map<string, ValueStatistics>> {
+  const tensors = new Map<string, ValueStatistics>();
   if (described === undefined) return tensors;
   if (!Array.isArray(described)) throw broken(file, 'the description of values is no list');
   for (const entry of described) {

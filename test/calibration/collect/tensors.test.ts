@@ -10,7 +10,7 @@ import {
   mergeTensors,
   peaksOf,
   percentileRange,
-  type TensorStatistics,
+  type ValueStatistics,
 } from '../../../src/calibration/statistics/tensor-statistics.ts';
 import { hasOnnxruntimeNode, onnxruntimeNode } from '../../../src/runtime/onnxruntime-node.ts';
 import { graph, model, node, value, withFolder } from '../../formats/build-onnx.ts';
@@ -135,7 +135,7 @@ describe.skipIf(!ready)('figures of values (skipped without onnxruntime-node)', 
   });
 });
 
-const one: TensorStatistics = {
+const one: ValueStatistics = {
   channels: 1,
   count: 1,
   minima: Float32Array.of(0),
