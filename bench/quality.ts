@@ -5,7 +5,7 @@
  * bench/results/quality.md, the figures to bench/results/quality.json.
  *
  *     QUALITY_ROWS=3/32,2/32       only these bits/group (default: all of the reference)
- *     QUALITY_METHODS=gptq,best    only these methods (default: all)
+ *     QUALITY_METHODS=gptq,best    only these methods (default: those of the reference, fit and best); /real: on real zero points
  *     QUALITY_SEQUENCES=24         windows that are evaluated (default 96; other counts cannot be compared with the reference)
  *     QUALITY_OFFSET=96            windows of the text that are left out before them: what settings are chosen on
  *     QUALITY_SAMPLES=16           windows of calibration (default 64)
@@ -38,6 +38,7 @@ interface Figure {
   readonly bits: number;
   readonly groupSize: number;
   readonly method: string;
+  readonly dataFree: boolean;
   readonly perplexity: number;
   readonly divergence: number;
   /** Perplexity and divergence over the reference's. */
@@ -92,9 +93,17 @@ async function readLayer({ weight }: Layer): Promise<Float32Array> {
   return new Float32Array(bytes.slice().buffer);
 }
 
-async function measure(bits: number, groupSize: number, method: Method): Promise<Figure> {
+/** A method, and whether the form has real zero points; the name says so. */
+interface Column {
+  readonly name: string;
+  readonly method: Method;
+  readonly zeroPoints: 'integer' | 'real';
+}
+
+async function measure(bits: number, groupSize: number, column: Column): Promise<Figure> {
   const started = performance.now();
-  const grid = { bits, groupSize, symmetric: false };
+  const { method, zeroPoints, name } = column;
+  const grid = { bits, groupSize, symmetric: false, zeroPoints };
   const solved = await solveLayers(layers, {
     method,
     baseline: roundToNearest,
@@ -108,13 +117,12 @@ async function measure(bits: number, groupSize: number, method: Method): Promise
   const seconds = (performance.now() - started) / 1000;
   const values = new Map([...solved].map(([key, layer]) => [key, layer.values]));
   const { perplexity, divergence } = await evaluation.evaluate(values);
-  const reference = REFERENCE.find((row) => row.bits === bits && row.groupSize === groupSize)?.figures[
-    method.name
-  ];
+  const reference = REFERENCE.find((row) => row.bits === bits && row.groupSize === groupSize)?.figures[name];
   return {
     bits,
     groupSize,
-    method: method.name,
+    method: name,
+    dataFree: method.needs.length === 0,
     perplexity,
     divergence,
     perplexityRatio: reference && perplexity / reference[0],
@@ -133,8 +141,8 @@ async function ownMethods(path: string | undefined): Promise<readonly Method[]> 
 function table(figures: readonly Figure[]): string {
   const names = [...new Set(figures.map(({ method }) => method))];
   const lines = [
-    `| bits/group | ${names.join(' | ')} | best / best reference |`,
-    `|${' --- |'.repeat(names.length + 2)}`,
+    `| bits/group | ${names.join(' | ')} | best / best reference | best without data / RTN |`,
+    `|${' --- |'.repeat(names.length + 3)}`,
   ];
   for (const { bits, groupSize, figures: known } of REFERENCE) {
     const row = figures.filter((figure) => figure.bits === bits && figure.groupSize === groupSize);
@@ -147,25 +155,36 @@ function table(figures: readonly Figure[]): string {
     });
     const best = Math.min(...row.map(({ divergence }) => divergence));
     const bestKnown = Math.min(...Object.values(known).map(([, divergence]) => divergence));
-    lines.push(`| ${bits} / ${groupSize} | ${cells.join(' | ')} | ${(best / bestKnown).toFixed(2)} |`);
+    const free = Math.min(...row.filter(({ dataFree }) => dataFree).map(({ divergence }) => divergence));
+    const ends = [best / bestKnown, free / (known.rtn?.[1] ?? 0)].map((ratio) => ratio.toFixed(2));
+    lines.push(`| ${bits} / ${groupSize} | ${[...cells, ...ends].join(' | ')} |`);
   }
   return lines.join('\n');
 }
 
 const wantedRows = env.QUALITY_ROWS?.split(',');
 const wantedMethods = env.QUALITY_METHODS?.split(',');
-const all = [...METHODS.values(), ...(await ownMethods(env.QUALITY_MODULE))];
-const methods = all.filter(({ name }) => wantedMethods?.includes(name) ?? true);
+const all = [...METHODS.values(), ...(await ownMethods(env.QUALITY_MODULE))].flatMap((method): Column[] => [
+  { name: method.name, method, zeroPoints: 'integer' },
+  { name: `${method.name}/real`, method, zeroPoints: 'real' },
+]);
+const names = wantedMethods ?? [
+  ...Object.keys(REFERENCE[0]?.figures ?? {}),
+  ...['fit', 'fit/real', 'best', 'best/real'],
+];
+const columns = all
+  .filter(({ name }) => names.includes(name))
+  .sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name));
 const figures: Figure[] = [];
 for (const { bits, groupSize } of REFERENCE) {
   if (wantedRows !== undefined && !wantedRows.includes(`${bits}/${groupSize}`)) continue;
-  for (const method of methods) {
-    const figure = await measure(bits, groupSize, method);
+  for (const column of columns) {
+    const figure = await measure(bits, groupSize, column);
     figures.push(figure);
     const ratio = figure.divergenceRatio === undefined ? '' : `  ${figure.divergenceRatio.toFixed(3)}×`;
     console.log(
       `${bits}/${groupSize}`.padEnd(7),
-      method.name.padEnd(20),
+      column.name.padEnd(20),
       figure.perplexity.toFixed(3),
       figure.divergence.toFixed(5) + ratio,
       `  ${figure.seconds.toFixed(1)} s`,
