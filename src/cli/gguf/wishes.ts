@@ -149,6 +149,7 @@ export function parsePositional(
   if (output !== undefined && !isGgufName(output)) {
     throw new WhittleError('E_USAGE', `"${output.slice(0, 80)}" is neither a file type nor a .gguf file`, {
       expected: `in.gguf [out.gguf] TYPE [threads], with TYPE of ${FILE_TYPE_WORDS.join(', ')}`,
+      hint: 'Let the name of an output end in .gguf: another word could be a misspelt type. A folder is named with -o.',
     });
   }
   return {

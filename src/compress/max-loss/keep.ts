@@ -7,6 +7,7 @@
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Dataset } from '../../calibration/data/dataset.ts';
 import { isWhittleError, WhittleError } from '../../errors.ts';
 import { executeFiles } from '../../execution/execute.ts';
 import { onnxruntimeNode } from '../../runtime/onnxruntime-node.ts';
@@ -46,8 +47,9 @@ export interface ModesWithinLoss extends AsyncDisposable {
   readonly models: readonly PlannedModel[];
 }
 
-/** Samples on which layers are tried alone. */
-const RANK_SAMPLES = 8;
+/** Samples on which layers are tried alone: rows with one label tell little each, windows of text hold many tokens. */
+const LABELLED_RANKING = 32;
+const OTHER_RANKING = 4;
 
 /**
  * @throws WhittleError E_VERIFICATION where a mode loses too much even with its layers kept; E_USAGE where the data does not tell the
@@ -69,7 +71,7 @@ export async function keepWithinLoss(
       const { options, model, modes } = judged;
       const runtime = runtimeOf(options);
       const original = modes[0]?.output.input ?? model.file;
-      const ranking = await partOf(judged.judged.calibration ?? judged.judged.evaluation, RANK_SAMPLES);
+      const ranking = await rankingOf(judged.judged);
       await using judge = await createJudge(original, judged.judged.evaluation, {
         runtime,
         threads: options.threads,
@@ -97,6 +99,15 @@ export async function keepWithinLoss(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Where something is calibrated that data also ranks: what is judged on is left for the judgement. */
+async function rankingOf({ calibration, evaluation }: JudgedData): Promise<Dataset> {
+  const dataset = calibration ?? evaluation;
+  const few = await partOf(dataset, OTHER_RANKING);
+  for await (const { labels } of few.samples())
+    if (labels !== undefined) return partOf(dataset, LABELLED_RANKING);
+  return few;
 }
 
 function runtimeOf({ verify }: CompressOptions): Runtime {
@@ -148,7 +159,7 @@ class ModeSearch {
     this.#measure = maxLoss.measure;
   }
 
-  async run(ranking: JudgedData['evaluation']): Promise<{ solved: SolvedMode; loss: KeptWithinLoss }> {
+  async run(ranking: Dataset): Promise<{ solved: SolvedMode; loss: KeptWithinLoss }> {
     const started = performance.now();
     const { signal } = this.#judged.options;
     const { limit } = this.#maxLoss;
@@ -256,7 +267,7 @@ class ModeSearch {
     return loss.loss;
   }
 
-  async #rank({ file }: Candidate, ranking: JudgedData['evaluation']): Promise<KeepableLayer[]> {
+  async #rank({ file }: Candidate, ranking: Dataset): Promise<KeepableLayer[]> {
     const { options } = this.#judged;
     const model = this.#mode.prepared?.model ?? this.#judged.model;
     const { rankJudge, runtime } = this.#bench;

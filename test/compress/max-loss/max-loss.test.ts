@@ -1,67 +1,12 @@
-/** `compress` with a largest loss: networks made here whose worst layer is known, and a real classifier where it is at hand. */
+/** `compress` with a largest loss: a network made here whose worst layer is known. */
 
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { compress } from '../../../src/compress.ts';
-import { createRandom } from '../../../src/core/random.ts';
-import type { ModelProto } from '../../../src/formats/onnx/messages.ts';
 import { openOnnx } from '../../../src/formats/onnx/open.ts';
-import { floats, graph, model, node, value, withFolder, writeModel } from '../../formats/build-onnx.ts';
-
-const WIDTH = 64;
-const CLASSES = 8;
-
-/** Three products with Relu between; the second has a few huge weights beside small ones that matter, which few bits lose. */
-function network(): ModelProto {
-  const random = createRandom(3);
-  const weights = (rows: number, columns: number) =>
-    Array.from({ length: rows * columns }, () => random.normal() / Math.sqrt(rows));
-  const hard = weights(WIDTH, WIDTH);
-  // Input 0 is nearly always off, and its weights are large: their blocks keep nothing of the others.
-  for (let column = 0; column < WIDTH; column++) hard[column] = 60 * (column % 2 === 0 ? 1 : -1);
-  const bias = new Array<number>(WIDTH).fill(0);
-  bias[0] = -30;
-  return model(
-    graph({
-      nodes: [
-        node('MatMul', ['x', 'easy1'], ['a0']),
-        node('Add', ['a0', 'bias'], ['a1']),
-        node('Relu', ['a1'], ['a2']),
-        node('MatMul', ['a2', 'hard'], ['b1']),
-        node('Relu', ['b1'], ['b2']),
-        node('MatMul', ['b2', 'easy2'], ['logits']),
-      ],
-      initializers: [
-        floats('easy1', [WIDTH, WIDTH], weights(WIDTH, WIDTH)),
-        floats('bias', [WIDTH], bias),
-        floats('hard', [WIDTH, WIDTH], hard),
-        floats('easy2', [WIDTH, CLASSES], weights(WIDTH, CLASSES)),
-      ],
-      inputs: [value('x', 'f32', ['n', WIDTH])],
-      outputs: [value('logits', 'f32', ['n', CLASSES])],
-    }),
-  );
-}
-
-/** Rows with the class that the network itself ranks first, so that its accuracy is 100 %. */
-async function rowsOf(folder: string, file: string, count: number): Promise<string> {
-  const { InferenceSession, Tensor } = await import('onnxruntime-node');
-  const random = createRandom(5);
-  const session = await InferenceSession.create(file);
-  const rows: { x: number[]; label: number }[] = [];
-  for (let i = 0; i < count; i++) {
-    const x = Array.from({ length: WIDTH }, () => random.normal());
-    const { logits } = await session.run({ x: new Tensor('float32', Float32Array.from(x), [1, WIDTH]) });
-    const scores = logits?.data instanceof Float32Array ? [...logits.data] : [];
-    rows.push({ x, label: scores.indexOf(Math.max(...scores)) });
-  }
-  await session.release();
-  const path = join(folder, 'rows.json');
-  await writeFile(path, JSON.stringify(rows));
-  return path;
-}
+import { withFolder, writeModel } from '../../formats/build-onnx.ts';
+import { network, rowsOf } from './sensitive-network.ts';
 
 async function inFolder(run: (file: string, rows: string, folder: string) => Promise<void>): Promise<void> {
   await withFolder(async (folder) => {
@@ -98,9 +43,9 @@ test.each([
       expect(loss?.kept[0]).toMatchObject({ layer: 'hard' });
       expect(result?.verification?.cosine).toBeGreaterThan(0.9);
       const solvedOnce = result?.notes.some((note) => note.includes('found with no layer kept'));
-    expect(solvedOnce).toBe(mode === 'q4' && algorithm === undefined);
-    expect(result?.solved?.layers.some(({ layer }) => layer === 'hard') ?? false).toBe(false);
-    await using written = await openOnnx(result!.files[0]!.path);
+      expect(solvedOnce).toBe(mode === 'q4' && algorithm === undefined);
+      expect(result?.solved?.layers.some(({ layer }) => layer === 'hard') ?? false).toBe(false);
+      await using written = await openOnnx(result!.files[0]!.path);
       const names = written.proto.graph!.initializer.map(({ name }) => name);
       expect(names).toContain('hard');
       expect(names).not.toContain('easy1');
@@ -108,3 +53,92 @@ test.each([
     });
   },
 );
+
+test('where there are labels accuracy is judged, on rows that are held out of the calibration', async () => {
+  await inFolder(async (file, rows) => {
+    const { results } = await compress(file, {
+      to: ['q4'],
+      data: { source: rows, samples: 32 },
+      maxLoss: { limit: 30 },
+      threads: 1,
+      verify: false,
+    });
+    const { loss, solved } = results[0]!;
+    expect(loss).toMatchObject({ measure: 'accuracy', unit: 'points', original: 1, samples: 64 });
+    expect(loss?.loss).toBeLessThanOrEqual(30);
+    expect(100 * (1 - (loss?.result ?? 0))).toBeCloseTo(loss?.loss ?? -1, 9);
+    expect(loss?.data).toContain('64 of 96 samples, held out');
+    expect(solved?.data).toContain('32 of 96 samples, to calibrate on');
+  });
+});
+
+test('a loss that stays too large is E_VERIFICATION with what was tried, and leaves nothing', async () => {
+  await inFolder(async (file, rows, folder) => {
+    const before = [await readdir(folder), await tries()];
+    const run = compress(file, {
+      to: ['q2'],
+      algorithm: 'rtn',
+      data: { source: rows },
+      maxLoss: { limit: 0.001, measure: 'error' },
+      threads: 1,
+    });
+    await expect(run).rejects.toMatchObject({
+      code: 'E_VERIFICATION',
+      message: expect.stringContaining('q2'),
+      details: { expected: 'a loss of at most 0.001 %', found: expect.stringContaining('with 0 of') },
+    });
+    expect([await readdir(folder), await tries()]).toEqual(before);
+  });
+});
+
+test('a stop in the middle of the search leaves nothing', async () => {
+  await inFolder(async (file, rows, folder) => {
+    const before = [await readdir(folder), await tries()];
+    const controller = new AbortController();
+    const run = compress(file, {
+      to: ['int8'],
+      algorithm: 'rtn',
+      data: { source: rows },
+      maxLoss: { limit: 0.01, measure: 'error' },
+      threads: 1,
+      signal: controller.signal,
+      onProgress: ({ phase }) => {
+        if (phase.includes('alone')) controller.abort();
+      },
+    });
+    await expect(run).rejects.toMatchObject({ code: 'E_ABORTED' });
+    expect([await readdir(folder), await tries()]).toEqual(before);
+  });
+});
+
+test.each([
+  ['a dry run', { dryRun: true, data: 'rows' }, 'E_USAGE', /dry run/],
+  ['no data', {}, 'E_USAGE', /none was given/],
+  ['a bound below zero', { limit: -1, data: 'rows' }, 'E_USAGE', /at least 0/],
+  [
+    'a measure that the data does not tell',
+    { measure: 'perplexity', data: 'rows' },
+    'E_USAGE',
+    /do not tell perplexity/,
+  ],
+] as const)('%s is refused', async (_, given: Given, code, message) => {
+  await inFolder(async (file, rows) => {
+    const { limit = 1, measure, dryRun, data } = given;
+    const run = compress(file, {
+      to: ['q8'],
+      algorithm: 'rtn',
+      dryRun,
+      data: data && { source: rows },
+      maxLoss: { limit, measure },
+      threads: 1,
+    });
+    await expect(run).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+});
+
+interface Given {
+  readonly limit?: number;
+  readonly measure?: 'perplexity';
+  readonly dryRun?: boolean;
+  readonly data?: 'rows';
+}
