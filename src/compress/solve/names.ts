@@ -12,7 +12,7 @@ export const ALGORITHMS = {
   gptq: 'GPTQ: later inputs make up for errors on earlier ones (data)',
   'gptq-act-order': 'the same, inputs that matter most first (data)',
   gptaq: 'the same, towards the outputs of the float model (data)',
-  best: 'gptq-act-order, then codes and scales refined: closest, at five times the cost (data)',
+  best: 'towards the float model through residual sums too, then codes and scales refined: closest (data)',
 } as const;
 
 export type AlgorithmName = keyof typeof ALGORITHMS;
