@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { compress } from '../../src/compress.ts';
 import type { Recipe, Scheme } from '../../src/planning/recipe.ts';
 import { graph, model, node, value, withFolder, writeModel } from '../formats/build-onnx.ts';
-import { compare, feed, plan, recipeFor, weight } from './run.ts';
+import { compare, feed, indices, plan, recipeFor, weight } from './run.ts';
 
 function scheme(bits: 2 | 4, zeroPoints: 'integer' | 'real', accuracyLevel: 0 | 4 = 0): Scheme {
   return { as: 'matmul-nbits', bits, blockSize: 16, symmetric: false, accuracyLevel, zeroPoints };
@@ -55,6 +55,32 @@ describe('MatMulNBits with real zero points', () => {
       expect(results[0]?.verification?.outputs[0]?.cosine).toBeGreaterThan(0.995);
       expect(results[0]?.weights[0]?.sqnr).toBeGreaterThan(20);
     });
+  });
+
+  test('a table that is tied to its head is stored twice: GatherBlockQuantized has no such zero points', async () => {
+    const tied = model(
+      graph({
+        nodes: [
+          node('Gather', ['table', 'ids'], ['e'], { name: 'embed' }),
+          node('Gemm', ['e', 'table'], ['y'], { name: 'head', attributes: { transB: 1n } }),
+        ],
+        initializers: [weight('table', [64, 32])],
+        inputs: [value('ids', 'int64', [3])],
+        outputs: [value('y', 'f32', [3, 64])],
+      }),
+    );
+    const table: Scheme = { as: 'gather-block', bits: 4, blockSize: 16, symmetric: true };
+    const rules = [
+      { match: { opType: 'Gather' }, scheme: table },
+      { match: {}, scheme: scheme(4, 'real') },
+    ];
+    const { planned, cosine } = await compare(
+      tied,
+      { name: 'tied', rules },
+      { ids: indices([1, 40, 63], [3]) },
+    );
+    expect(planned.plan.tensors.find(({ name }) => name === 'table')?.reason).toContain('stored twice');
+    expect(cosine).toBeGreaterThan(0.98);
   });
 
   test('a target that cannot run them is not written for, and says why', async () => {
