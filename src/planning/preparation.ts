@@ -30,7 +30,7 @@ export const PREPARATIONS = {
   smooth: {
     summary: 'takes outliers out of activations into the weights that read them (SmoothQuant; data)',
     setting: {
-      expected: 'an exponent from 0 to 1, or auto: smooth=0.5',
+      expected: 'an exponent from 0 to 1 such as smooth=0.5, or auto (default: the best for each place)',
       fits: (text: string) => text === 'auto' || (/^\d*\.?\d+$/.test(text) && Number(text) <= 1),
     },
   },

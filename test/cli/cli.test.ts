@@ -11,6 +11,7 @@ const COMMANDS = [
   'inspect',
   'quantize',
   'dequantize',
+  'prepare',
   'compare',
   'perplexity',
   'modes',

@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { PREPARATIONS } from '../../planning/preparation.ts';
-import { integerOption, listOption, shapeOption } from '../options.ts';
+import { integerOption, listOption, preprocessingOption, shapeOption } from '../options.ts';
 import { finish, type ProgramOptions } from './command.ts';
 
 export function addPrepare(program: Command, options: ProgramOptions): void {
@@ -20,6 +20,11 @@ export function addPrepare(program: Command, options: ProgramOptions): void {
     .option('--sequence <n>', 'tokens of a window (default: 256)', integerOption(1, 1 << 20))
     .option('--seed <n>', 'of what is chosen at random (default: 1)', integerOption(0, 2 ** 32 - 1))
     .option('--tokenizer <path>', "tokenizer.json (default: that of the model's folder)")
+    .option(
+      '--preprocessing <json>',
+      'of pictures: size, mean, std, layout, as JSON or a file with it; docs/data.md',
+      preprocessingOption,
+    )
     .option('--shape <name=dims>', 'shape of an input with open dimensions, e.g. x=1,3,48,320', shapeOption)
     .optionsGroup('Output:')
     .option('-o, --output <path>', 'file or folder (default: <name>_prepared.onnx beside the input)')

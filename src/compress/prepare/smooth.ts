@@ -1,6 +1,6 @@
 /**
  * The pass `smooth`: SmoothQuant at every place where a norm or a layer makes channels that only products read
- * (algorithms/smoothquant.ts). With `auto` each place has the exponent that leaves the smallest expected error.
+ * (algorithms/smoothquant.ts). Unless an exponent is given, each place has the one that leaves the smallest expected error.
  */
 
 import {
@@ -23,7 +23,8 @@ import {
   siteStatistics,
 } from './site-weights.ts';
 
-const DEFAULT_ALPHA = '0.5';
+/** On language models and convolutional networks alike better than any one exponent for all places (docs/prepare.md). */
+const DEFAULT_ALPHA = 'auto';
 
 export const smooth: PreparationPass = async (context) => {
   const { model, signal, setting = DEFAULT_ALPHA } = context;
@@ -50,7 +51,7 @@ export const smooth: PreparationPass = async (context) => {
   const summary =
     places.length === 0
       ? 'no place where channels can be divided without changing what the model computes'
-      : `${places.length} of ${sites.length} places; α ${setting}`;
+      : `${places.length} of ${sites.length} places; α ${setting === 'auto' ? 'chosen for each' : setting}`;
   return { summary, places };
 };
 
