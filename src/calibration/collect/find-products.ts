@@ -74,6 +74,8 @@ function productOf(weight: Weight, use: ResolvedUse, isMain: boolean): Product |
 function withSum(product: Product, { shape }: Weight, use: ResolvedUse, index: GraphIndex): Product {
   if (product.kind !== 'rows') return product;
   const { graph, role } = use;
+  // What a scaled product lacks in the sum, its weight lacks by another factor.
+  if ((findAttribute(use.node, 'alpha')?.f ?? 1) !== 1) return product;
   const transposed = role.kind === 'matmul' || role.kind === 'gemm' ? role.transposed : false;
   const constants = constantNames(graph);
   let name = use.node.output[0] ?? '';
