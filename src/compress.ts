@@ -17,6 +17,8 @@ import { isWhittleError, WhittleError } from './errors.ts';
 import type { OnnxModel } from './formats/onnx/model.ts';
 import { openOnnx } from './formats/onnx/open.ts';
 import { checkConfigFile, updateConfigFile } from './hub/index.ts';
+import { assertMayWrite } from './io/atomic-file.ts';
+import { isFileSource } from './io/file-source.ts';
 import { type Planned, planCompression } from './planning/plan-onnx.ts';
 import { presetRecipe } from './planning/presets.ts';
 import type { Recipe } from './planning/recipe.ts';
@@ -164,6 +166,24 @@ interface Unsuited extends SkippedMode {
   readonly error: WhittleError;
 }
 
+/** Whether the model is run, or an algorithm at work, before anything is written. */
+function takesLong(
+  { static: fixed, prepare }: Recipe,
+  { algorithm, data, dryRun }: CompressOptions,
+): boolean {
+  return dryRun !== true && (algorithm ?? data ?? fixed ?? prepare) !== undefined;
+}
+
+/** What stands in the way of an output is said before the work, not after it. A run that goes on has its own rules. */
+async function assertMayAppear(
+  { path }: PlannedOutput,
+  { source }: OnnxModel,
+  { force, resume }: CompressOptions,
+): Promise<void> {
+  if (resume === true) return;
+  await assertMayWrite(path, { force, ...(isFileSource(source) && { inputs: [source.identity] }) });
+}
+
 /** The plan of one mode, or why the mode does not suit. */
 async function planMode(
   preparer: Preparer | undefined,
@@ -174,6 +194,7 @@ async function planMode(
 ): Promise<PlannedMode | Unsuited> {
   const { targets, externalData } = options;
   try {
+    if (takesLong(output.recipe, options)) await assertMayAppear(output, original, options);
     const fileName = basename(output.path);
     const planOptions = { targets, externalData, fileName };
     const plan = (model: OnnxModel): Promise<Planned> => planCompression(model, output.recipe, planOptions);

@@ -1,7 +1,8 @@
 /** `compress` with a largest loss: a network made here whose worst layer is known. */
 
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { compress } from '../../../src/compress.ts';
 import { openOnnx } from '../../../src/formats/onnx/open.ts';
@@ -108,6 +109,24 @@ test('a stop in the middle of the search leaves nothing', async () => {
     });
     await expect(run).rejects.toMatchObject({ code: 'E_ABORTED' });
     expect([await readdir(folder), await tries()]).toEqual(before);
+  });
+});
+
+test('an output that exists is refused before anything is run', async () => {
+  await inFolder(async (file, rows, folder) => {
+    const output = join(folder, 'there.onnx');
+    await writeFile(output, 'mine');
+    const phases: string[] = [];
+    const run = compress(file, {
+      to: ['q4'],
+      output,
+      data: { source: rows },
+      maxLoss: { limit: 30 },
+      threads: 1,
+      onProgress: ({ phase }) => phases.push(phase),
+    });
+    await expect(run).rejects.toMatchObject({ code: 'E_OUTPUT_EXISTS', details: { file: output } });
+    expect(phases).toEqual([]);
   });
 });
 
