@@ -5,12 +5,22 @@
  *   fitGrid          the default without data below 8 bits      halfQuadratic   HQQ, where others must be matched
  *   awq              loud inputs, and data                      gptq            data and a Gram matrix: the best of one pass
  *   refineRounding   after gptq, where minutes do not matter
+ *
+ * And what makes weights easier to quantize, or takes back what quantizing did: createRotation (Hadamard), biasCorrection.
  */
 
 export { type AwqOptions, type AwqResult, awq } from './awq.ts';
+export { biasCorrection, clippedNormalMean, meanInput } from './bias-correction.ts';
 export { type ClipSearchOptions, clipSearch } from './clip-search.ts';
 export { type GptqOptions, type GptqResult, gptq } from './gptq.ts';
 export { fitGrid, type GridFitOptions } from './grid-fit.ts';
+export {
+  createRotation,
+  type HadamardOrder,
+  hadamardOrder,
+  type Rotation,
+  type RotationOptions,
+} from './hadamard.ts';
 export { halfQuadratic } from './hqq.ts';
 export { type RefineOptions, refineRounding } from './learned-rounding.ts';
 export { dequantizeMatrix, type GridOptions, type QuantizedMatrix, type WeightMatrix } from './matrix.ts';
