@@ -15,12 +15,12 @@ export interface InputHints {
 
 export const NO_HINTS: InputHints = { indexBound: new Map(), channels: new Map(), features: new Map() };
 
-interface TensorView {
+export interface TensorView {
   readonly name?: string | undefined;
   readonly dims: readonly number[];
 }
 
-interface NodeView {
+export interface NodeView {
   readonly opType?: string | undefined;
   readonly input: readonly string[];
   readonly output: readonly string[];
