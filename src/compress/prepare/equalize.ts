@@ -5,7 +5,7 @@
 
 import { equalizingFactors, rangeUse } from '../../algorithms/equalization.ts';
 import { WhittleError } from '../../errors.ts';
-import type { FoldSite } from '../../formats/onnx/fold/sites.ts';
+import type { ChannelEnd, FoldSite } from '../../formats/onnx/fold/sites.ts';
 import { endPeaks, foldFactors, sitesOf } from './fold-site.ts';
 import type { EditableModel, PreparationPass, PreparedPlace } from './pass.ts';
 
@@ -16,19 +16,23 @@ const SETTLED = 1.01;
 
 export const equalize: PreparationPass = async ({ model, signal }) => {
   const sites = (await sitesOf(model)).filter(isBetweenProducts);
-  const before = await uses(model, sites);
+  // Weights stay as they are until the end: what is written may go to a file, and there are many walks.
+  const moved: Moved = new Map(sites.map((site) => [site, new Float64Array(site.channels).fill(1)]));
+  const before = await uses(model, moved);
   for (let walk = 0; walk < MOST_WALKS; walk++) {
     let largest = 1;
-    for (const site of sites) {
+    for (const [site, total] of moved) {
       if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
-      const factors = await factorsOf(model, site);
-      const most = factors.reduce((found, factor) => Math.max(found, factor, 1 / factor), 1);
-      largest = Math.max(largest, most);
-      if (most > 1) await foldFactors(model, site, factors);
+      const { gives, takes } = await ranges(model, site, moved);
+      for (const [i, factor] of equalizingFactors(gives, takes).entries()) {
+        total[i]! *= factor;
+        largest = Math.max(largest, factor, 1 / factor);
+      }
     }
     if (largest < SETTLED) break;
   }
-  const after = await uses(model, sites);
+  const after = await uses(model, moved);
+  for (const [site, factors] of moved) await foldFactors(model, site, factors);
   const places: PreparedPlace[] = sites.map((site, i) => ({
     at: site.value,
     what: `${site.channels} channels between ${site.gives.filter(({ isWeight }) => isWeight).length} and ${site.takes.length} weights use ${percent(before[i])} of their range, ${percent(after[i])} after`,
@@ -45,24 +49,24 @@ function isBetweenProducts({ gives, takes }: FoldSite): boolean {
   return gives.some(({ isWeight }) => isWeight) && takes.every(({ isWeight }) => isWeight);
 }
 
-async function ranges(model: EditableModel, site: FoldSite) {
-  const gives: Float32Array[] = [];
-  for (const end of site.gives) if (end.isWeight) gives.push(await endPeaks(model, end, site.channels));
-  const takes: Float32Array[] = [];
-  for (const end of site.takes) takes.push(await endPeaks(model, end, site.channels));
-  return { gives, takes };
-}
+/** Factors that each site will get. */
+type Moved = ReadonlyMap<FoldSite, Float64Array>;
 
-async function factorsOf(model: EditableModel, site: FoldSite): Promise<Float64Array> {
-  const { gives, takes } = await ranges(model, site);
-  return equalizingFactors(gives, takes);
+/** Ranges of a site's channels in its weights, as the factors leave them. */
+async function ranges(model: EditableModel, site: FoldSite, moved: Moved) {
+  const peaksIn = async (ends: readonly ChannelEnd[]): Promise<Float32Array[]> => {
+    const peaks: Float32Array[] = [];
+    for (const end of ends) if (end.isWeight) peaks.push(await endPeaks(model, end, site.channels, moved));
+    return peaks;
+  };
+  return { gives: await peaksIn(site.gives), takes: await peaksIn(site.takes) };
 }
 
 /** Of each site, the mean share of their range that channels use. */
-async function uses(model: EditableModel, sites: readonly FoldSite[]): Promise<number[]> {
+async function uses(model: EditableModel, moved: Moved): Promise<number[]> {
   const shares: number[] = [];
-  for (const site of sites) {
-    const { gives, takes } = await ranges(model, site);
+  for (const site of moved.keys()) {
+    const { gives, takes } = await ranges(model, site, moved);
     shares.push(mean([...gives, ...takes].map(rangeUse)));
   }
   return shares;

@@ -14,14 +14,22 @@ export async function sitesOf(model: EditableModel): Promise<FoldSite[]> {
   return findSites(await foldFacts(model.proto, model.graph, readTensor));
 }
 
-/** Largest magnitude of each channel in one constant of a site. */
+/** Largest magnitude of each channel in one constant of a site, once all sites got their factors. */
 export async function endPeaks(
   model: EditableModel,
   end: ChannelEnd,
   channels: number,
+  moved: ReadonlyMap<FoldSite, Float64Array>,
 ): Promise<Float32Array> {
   const tensor = currentTensor(model, end);
-  return channelPeaks(await model.read(tensor), tensor.dims, end.layout, channels);
+  const values = await model.read(tensor);
+  for (const [{ gives, takes }, factors] of moved) {
+    for (const { node, input, layout, side } of [...gives, ...takes]) {
+      if (node === end.node && input === end.input)
+        scaleChannels(values, tensor.dims, layout, factors, side === 'gives');
+    }
+  }
+  return channelPeaks(values, tensor.dims, end.layout, channels);
 }
 
 /**

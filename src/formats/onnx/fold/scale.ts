@@ -15,9 +15,10 @@ export function scaleChannels(
   factors: Float32Array | Float64Array,
   invert: boolean,
 ): void {
-  for (let i = 0; i < values.length; i++) {
-    const factor = factors[channelAt(i, dims, layout)]!;
-    values[i] = invert ? values[i]! / factor : values[i]! * factor;
+  for (const { start, length, channel } of runs(dims, layout)) {
+    const factor = factors[channel]!;
+    for (let i = start; i < start + length; i++)
+      values[i] = invert ? values[i]! / factor : values[i]! * factor;
   }
 }
 
@@ -29,23 +30,41 @@ export function channelPeaks(
   channels: number,
 ): Float32Array {
   const peaks = new Float32Array(channels);
-  for (let i = 0; i < values.length; i++) {
-    const channel = channelAt(i, dims, layout);
-    const magnitude = Math.abs(values[i]!);
-    if (magnitude > peaks[channel]!) peaks[channel] = magnitude;
+  for (const { start, length, channel } of runs(dims, layout)) {
+    let most = peaks[channel]!;
+    for (let i = start; i < start + length; i++) {
+      const magnitude = Math.abs(values[i]!);
+      if (magnitude > most) most = magnitude;
+    }
+    peaks[channel] = most;
   }
   return peaks;
 }
 
-/** Channel of the i-th element. */
-function channelAt(index: number, dims: readonly number[], layout: ChannelLayout): number {
-  let rest = index;
-  let channel = 0;
-  for (let axis = -1; -axis <= dims.length; axis--) {
-    const size = dims.at(axis)!;
-    const offsets = layout.get(axis);
-    if (offsets !== undefined) channel += offsets[rest % size]!;
-    rest = Math.floor(rest / size);
+interface Run {
+  start: number;
+  length: number;
+  channel: number;
+}
+
+/** Consecutive elements of one channel, in order; the object is reused. */
+function* runs(dims: readonly number[], layout: ChannelLayout): Generator<Run> {
+  const rank = dims.length;
+  const last = Math.max(-1, ...[...layout.keys()].map((axis) => axis + rank));
+  const length = dims.slice(last + 1).reduce((product, size) => product * size, 1);
+  const outer = dims.slice(0, last + 1);
+  const count = outer.reduce((product, size) => product * size, 1);
+  const tables = outer.map((_, axis) => layout.get(axis - rank));
+  const index = new Int32Array(outer.length);
+  const run: Run = { start: 0, length, channel: 0 };
+  for (let at = 0; at < count; at++) {
+    run.channel = 0;
+    for (let axis = 0; axis < index.length; axis++) run.channel += tables[axis]?.[index[axis]!] ?? 0;
+    run.start = at * length;
+    yield run;
+    for (let axis = index.length - 1; axis >= 0; axis--) {
+      if (++index[axis]! < outer[axis]!) break;
+      index[axis] = 0;
+    }
   }
-  return channel;
 }
