@@ -5,8 +5,9 @@
  * Minimises tr((W − Ŵ) H (W − Ŵ)ᵀ), H = Σ x xᵀ + damping. Where every value has a code of its own, scales are settled for all blocks first
  * (static groups: columns may then be taken in any order), by the encoder, for which an error counts what it costs once later columns have
  * made up for it; then columns are rounded in turn ("GPTQ", E. Frantar et al. 2023, in the form of babai.ts), and codes descend on the exact
- * error by single moves and pairs. Where codes stand for several values at once (lattices), a block is encoded as a whole and its error
- * is carried to the blocks behind it: block LDLQ ("QuIP#", A. Tseng et al. 2024, section 4). The best of several starts is
+ * error by single moves and pairs. Where a code stands for several values (lattices) or uneven levels, units take the place of columns
+ * (unit-feedback.ts). Elsewhere a block is encoded as a whole and its error is carried to the blocks behind it: block LDLQ ("QuIP#",
+ * A. Tseng et al. 2024, section 4). The best of several starts is
  * kept row by row, the encoder's own among them, so no row is further from the layer's output than without data.
  * Cost: starts · (n³/3 once + rows · n²) multiplications, and some more for the descent.
  */
@@ -20,6 +21,7 @@ import { type RoundingProblem, roundingProblem } from './gptq.ts';
 import { quadraticForms } from './linear-algebra.ts';
 import type { QuantizedMatrix, WeightMatrix } from './matrix.ts';
 import { descendRows, giveRow, openRowSet, restateRows, takeRows } from './row-set.ts';
+import { carryErrors, roundUnits, type UnitChooser } from './unit-feedback.ts';
 
 /** A form of blocks, as an algorithm sees it. */
 export interface BlockEncoder {
@@ -40,6 +42,15 @@ export interface BlockEncoder {
         readonly group: number;
         /** Puts codes in the place of those of the blocks. */
         replace(blocks: Uint8Array, codes: Uint8Array): void;
+      }
+    | undefined;
+  /** Where a code stands for some values at once, or for uneven levels. */
+  readonly units?:
+    | {
+        /** Values of a unit, which divide a block. */
+        readonly width: number;
+        /** Codes of a row, whose blocks `finish` changes. */
+        open(row: Uint8Array): UnitChooser;
       }
     | undefined;
 }
@@ -105,6 +116,9 @@ export function feedBlocks(
     if (free) {
       const blocks = encodeWith(encoder, Float32Array.from(problem.target), inputs, importance);
       best.offer(freeCodes(blocks, weight, encoder, round));
+    } else if (encoder.units !== undefined) {
+      const blocks = encodeWith(encoder, Float32Array.from(problem.target), inputs, importance);
+      best.offer(unitByUnit(blocks, problem, inputs, encoder, encoder.units, options.refined === true));
     } else best.offer(wholeBlocks(problem, weight, encoder, importance));
   }
   return { ...best.result(), damping: factor.damping };
@@ -162,6 +176,24 @@ function freeCodes(
   round: (grid: Omit<QuantizedMatrix, 'codes'>) => Uint8Array,
 ): Uint8Array {
   encoder.codes?.replace(blocks, round(gridOf(blocks, weight, encoder)));
+  return blocks;
+}
+
+/** The same scales with other codes, row by row. */
+function unitByUnit(
+  blocks: Uint8Array,
+  { target, factor }: RoundingProblem,
+  inputs: number,
+  { blockSize, blockBytes }: BlockEncoder,
+  { width, open }: NonNullable<BlockEncoder['units']>,
+  refined: boolean,
+): Uint8Array {
+  const rowBytes = (inputs / blockSize) * blockBytes;
+  for (let row = 0; row * inputs < target.length; row++) {
+    const chooser = open(blocks.subarray(row * rowBytes, (row + 1) * rowBytes));
+    const goal = target.subarray(row * inputs, (row + 1) * inputs);
+    roundUnits(goal, factor, width, chooser, refined ? SWEEPS : 0);
+  }
   return blocks;
 }
 
@@ -228,7 +260,7 @@ function wholeBlocks(
   for (let block = 0; block < perRow; block++) {
     const start = block * blockSize;
     for (let row = 0; row < outputs; row++) {
-      carryBlock(errors.subarray(row * n, row * n + start), factor, start, carried);
+      carryErrors(errors.subarray(row * n, row * n + start), factor, start, carried);
       for (let i = 0; i < blockSize; i++)
         wanted[row * blockSize + i] = target[row * n + start + i]! + carried[i]!;
     }
@@ -244,26 +276,4 @@ function wholeBlocks(
     }
   }
   return result;
-}
-
-/** What a block's values are moved by so that its part of e R vanishes: s R_bb = Σ_{j<start} e_j R_jb, solved from the first column on. */
-function carryBlock(
-  errors: Float64Array,
-  { lower, n }: FactorisedGram,
-  start: number,
-  shift: Float64Array,
-): void {
-  shift.fill(0);
-  for (let j = 0; j < start; j++) {
-    const error = errors[j]!;
-    if (error === 0) continue;
-    const from = (n - 1 - j) * n + n - 1 - start;
-    for (let c = 0; c < shift.length; c++) shift[c] = shift[c]! + error * lower[from - c]!;
-  }
-  for (let c = 0; c < shift.length; c++) {
-    let sum = shift[c]!;
-    const column = n - 1 - start - c;
-    for (let k = 0; k < c; k++) sum -= shift[k]! * lower[(n - 1 - start - k) * n + column]!;
-    shift[c] = sum / lower[column * n + column]!;
-  }
 }

@@ -6,6 +6,7 @@ import { layerError } from '../../src/algorithms/linear-algebra.ts';
 import { BLOCK_TYPES, type BlockType, ggmlBytes } from '../../src/core/ggml-types.ts';
 import { selectKernels } from '../../src/kernels/index.ts';
 import { codeLayout, replaceCodes } from '../../src/numerics/ggml-codes.ts';
+import { unitCodes } from '../../src/numerics/ggml-units.ts';
 import { correlatedProblem } from './gptq-reference.ts';
 
 async function encoderOf(type: BlockType): Promise<BlockEncoder> {
@@ -13,6 +14,11 @@ async function encoderOf(type: BlockType): Promise<BlockEncoder> {
   await kernels.prepareBlocks(type);
   const { size, bytes, importance } = BLOCK_TYPES[type];
   const layout = codeLayout(type);
+  const decode = (blocks: Uint8Array): Float32Array => {
+    const target = new Float32Array((blocks.length / bytes) * size);
+    kernels.dequantizeBlocks(type, blocks, target);
+    return target;
+  };
   return {
     blockSize: size,
     blockBytes: bytes,
@@ -22,11 +28,8 @@ async function encoderOf(type: BlockType): Promise<BlockEncoder> {
       kernels.quantizeBlocks(type, values, inputs, weights, target);
       return target;
     },
-    decode(blocks) {
-      const target = new Float32Array((blocks.length / bytes) * size);
-      kernels.dequantizeBlocks(type, blocks, target);
-      return target;
-    },
+    decode,
+    units: unitCodes(type, decode),
     codes:
       layout === undefined || layout.levels !== undefined
         ? undefined
@@ -48,9 +51,16 @@ describe('feedBlocks', () => {
     ['q2_K', 0.75],
     ['q6_K', 0.7],
     ['q8_0', 0.7],
-    ['iq4_nl', 0.85],
-    ['iq3_s', 0.95],
-    ['iq2_xxs', 0.95],
+    ['iq4_nl', 0.7],
+    ['iq4_xs', 0.7],
+    ['mxfp4', 0.7],
+    ['nvfp4', 0.7],
+    ['iq3_s', 0.7],
+    ['iq3_xxs', 0.7],
+    ['iq2_s', 0.75],
+    ['iq2_xs', 0.75],
+    ['iq2_xxs', 0.8],
+    ['iq1_s', 0.98],
   ] as const)('%s: less error in the output than the encoder with importance', async (type, share) => {
     const { weight, statistics } = shared;
     const encoder = await encoderOf(type);
