@@ -63,6 +63,7 @@ export async function runModes(
       files,
       tasks,
       target: { directory: dirname(output.path), force: options.force },
+      settings: settingsOf(output.recipe, options),
     })),
   );
   const proves = jobs.some(({ prover }) => prover !== undefined);
@@ -83,6 +84,30 @@ export async function runModes(
   let index = 0;
   return jobs.flatMap(({ model, modes, inputBytes, prover }) =>
     modes.map((mode) => describe(model, mode, inputBytes, execution.sets[index++], prover)),
+  );
+}
+
+/** Each option that decides bytes, as text. */
+function settingsOf(recipe: PlannedOutput['recipe'], options: CompressOptions): Record<string, string> {
+  const { algorithm, data, externalData, nonFinite, targets } = options;
+  const { rules, exclude, fp16, static: fixed, prepare } = recipe;
+  const source = data !== undefined && 'source' in data ? data : undefined;
+  const all = {
+    rules,
+    exclude,
+    fp16,
+    static: fixed,
+    prepare,
+    algorithm,
+    data: source,
+    externalData,
+    nonFinite,
+    targets,
+  };
+  return Object.fromEntries(
+    Object.entries(all).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, JSON.stringify(value)]],
+    ),
   );
 }
 

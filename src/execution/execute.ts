@@ -23,6 +23,8 @@ export type { ExecutionReport, SetReport, TensorReport, WrittenFile } from './re
 
 export interface OutputSet extends FilesAndTasks {
   readonly target: Target;
+  /** What was asked for, by the name of the option: names what changed where another run is continued. */
+  readonly settings?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface ExecuteOptions extends RunOptions {
@@ -138,7 +140,10 @@ async function journaling(
   const { resume = false, journal = 'auto', nonFinite = 'error' } = options;
   const wanted = resume || journal === true || (journal === 'auto' && plan.bytesTotal >= WORTH_A_JOURNAL);
   if (!wanted || sets.every(({ target }) => 'sinks' in target)) return undefined;
-  return { resume, fingerprints: await Promise.all(sets.map((set) => fingerprintOf(set, nonFinite))) };
+  return {
+    resume,
+    fingerprints: await Promise.all(sets.map((set) => fingerprintOf(set, nonFinite, set.settings))),
+  };
 }
 
 /** Whether what was done is good for a later run: the user stopped it, the machine failed it, or a bug did. */

@@ -30,11 +30,17 @@ export interface Fingerprint {
   /** SHA-256 of layout, tasks and options. */
   readonly plan: string;
   readonly files: readonly { readonly name: string; readonly size: number }[];
+  /** What was asked for, by the name of the option: says which one changed; whether anything did is told by `plan`. */
+  readonly settings?: Readonly<Record<string, string>> | undefined;
 }
 
 const END = 1 << 20;
 
-export async function fingerprintOf(set: FilesAndTasks, nonFinite: NonFinitePolicy): Promise<Fingerprint> {
+export async function fingerprintOf(
+  set: FilesAndTasks,
+  nonFinite: NonFinitePolicy,
+  settings?: Readonly<Record<string, string>>,
+): Promise<Fingerprint> {
   const sources: ByteSource[] = [];
   const plan = planDigest(set, nonFinite, sources);
   const inputs: InputPrint[] = [];
@@ -45,6 +51,7 @@ export async function fingerprintOf(set: FilesAndTasks, nonFinite: NonFinitePoli
     inputs,
     plan,
     files: set.files.map(({ name, size }) => ({ name, size })),
+    ...(settings && { settings }),
   };
 }
 
@@ -71,7 +78,12 @@ export function assertSame(before: Fingerprint, now: Fingerprint, output: string
   }
   // Other inputs or versions give other plans by themselves.
   if (changes.length === 0 && before.plan !== now.plan) {
-    changes.push({ what: 'the options', expected: 'those of the run that stopped', found: 'others' });
+    const named = changedSettings(before.settings, now.settings);
+    changes.push({
+      what: `the options${named === '' ? '' : ` (${named})`}`,
+      expected: 'those of the run that stopped',
+      found: 'others',
+    });
   }
   if (changes.length === 0) return;
   const list = (key: 'what' | 'expected' | 'found'): string =>
@@ -84,6 +96,11 @@ export function assertSame(before: Fingerprint, now: Fingerprint, output: string
   });
 }
 
+function changedSettings(before: Fingerprint['settings'] = {}, now: Fingerprint['settings'] = {}): string {
+  const names = new Set([...Object.keys(before), ...Object.keys(now)]);
+  return [...names].filter((name) => before[name] !== now[name]).join(', ');
+}
+
 function describe({ name, size, mtimeMs }: InputPrint): string {
   const when = mtimeMs === undefined ? '' : `, changed ${new Date(mtimeMs).toISOString()}`;
   return `${name} of ${size} bytes${when}`;
@@ -91,8 +108,10 @@ function describe({ name, size, mtimeMs }: InputPrint): string {
 
 export function isFingerprint(value: unknown): value is Fingerprint {
   if (typeof value !== 'object' || value === null) return false;
-  const { journal, version, inputs, plan, files }: Partial<Record<keyof Fingerprint, unknown>> = value;
+  const { journal, version, inputs, plan, files, settings }: Partial<Record<keyof Fingerprint, unknown>> =
+    value;
   return (
+    (settings === undefined || isTexts(settings)) &&
     journal === 1 &&
     typeof version === 'string' &&
     typeof plan === 'string' &&
@@ -100,6 +119,14 @@ export function isFingerprint(value: unknown): value is Fingerprint {
     inputs.every(isInputPrint) &&
     Array.isArray(files) &&
     files.every(isNamedSize)
+  );
+}
+
+function isTexts(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.values(value).every((text) => typeof text === 'string')
   );
 }
 

@@ -50,6 +50,7 @@ export interface SmallRun extends ExecuteOptions {
   readonly directory?: string | undefined;
   readonly disk?: Disk | undefined;
   readonly force?: boolean | undefined;
+  readonly settings?: Readonly<Record<string, string>> | undefined;
   readonly blockSize?: 16 | 32 | undefined;
   /** How many of the eight. */
   readonly weights?: number | undefined;

@@ -110,6 +110,16 @@ test('other options, another version or another input are refused by name, and w
   });
   expect(list(options)).toEqual(STOPPED);
 
+  const named = { pure: 'true', imatrix: '"a"' };
+  const said = await stopped({ settings: named });
+  const other = smallRun({
+    directory: said,
+    resume: true,
+    blockSize: 16,
+    settings: { ...named, pure: 'false' },
+  });
+  await expect(other).rejects.toThrow('the run cannot be continued: the options (pure) changed');
+
   const version = await stopped();
   const journal = join(version, 'm.bin.journal');
   writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"version":"[^"]+"/, '"version":"0.0.0"'));

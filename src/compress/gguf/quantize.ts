@@ -104,6 +104,7 @@ async function execute(
     files,
     tasks,
     target: { directory: dirname(path), force: options.force },
+    settings: settingsOf(options),
   }));
   try {
     return await executeSets(sets, {
@@ -123,6 +124,25 @@ async function execute(
       ? error.with({ file: model.file })
       : error;
   }
+}
+
+/** Each option that decides bytes, as text; the type is in the file's name. */
+function settingsOf(options: QuantizeGgufOptions): Record<string, string> {
+  const { imatrix, includeWeights, excludeWeights, pure, leaveOutputTensor, pruneLayers, overrideKv } =
+    options;
+  const { outputTensorType, tokenEmbeddingType, tensorTypes, allowRequantize, keepSplit } = options;
+  const all = {
+    imatrix: typeof imatrix === 'string' ? imatrix : imatrix && 'given',
+    ...{ includeWeights, excludeWeights, pure, leaveOutputTensor, pruneLayers, overrideKv },
+    ...{ outputTensorType, tokenEmbeddingType, tensorTypes, allowRequantize, keepSplit },
+  };
+  return Object.fromEntries(
+    Object.entries(all).flatMap(([name, value]) => (value === undefined ? [] : [[name, textOf(value)]])),
+  );
+}
+
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_, item: unknown) => (typeof item === 'bigint' ? String(item) : item));
 }
 
 /** What was written is read again, strictly, before it appears: every tensor in its place, and of the type that was planned. */
