@@ -8,6 +8,7 @@
 
 import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
+import type { ModelProto } from '../../formats/onnx/messages.ts';
 import { joinModels } from '../../formats/onnx/taps/join.ts';
 import { pruneToOutputs } from '../../formats/onnx/taps/prune.ts';
 import { createTapGraph, type TapGraph } from '../../formats/onnx/taps/tap-graph.ts';
@@ -16,6 +17,8 @@ import type { Dataset } from '../data/dataset.ts';
 import type { InputStatistics } from '../statistics/input-statistics.ts';
 import { mergeStatistics } from '../statistics/merge.ts';
 import { notFiniteError } from './not-finite.ts';
+import { type PrefixMemory, reusePrefix } from './prefix.ts';
+import { borderOf, type Progress } from './prefix-plan.ts';
 import type { Collected, Product } from './products.ts';
 import { addRows, rowsKey } from './rows.ts';
 import { addSums, type InputSums, type Reference } from './sums.ts';
@@ -30,6 +33,8 @@ export interface CollectOptions extends RunOptions {
   /** Let the runtime fuse what leads to the taps (default: faster, equal but for rounding). */
   readonly optimize?: boolean | undefined;
   readonly threads?: number | undefined;
+  /** Starts where the run before it, with the same memory and data, got to, and keeps what the next one starts with. */
+  readonly prefix?: { readonly progress: Progress; readonly memory: PrefixMemory } | undefined;
 }
 
 /**
@@ -46,22 +51,26 @@ export async function collectInputStatistics(
 ): Promise<Map<string, InputStatistics>> {
   const results = new Map<string, InputStatistics>();
   if (products.length === 0) return results;
-  const { proto, taps } = await buildTapped(model, products, options);
+  const { proto, taps, prefix } = await buildTapped(model, products, options);
   await using session = await openTapped(proto, options.runtime, {
     optimize: options.optimize ?? true,
     threads: options.threads,
   });
   const all = [...taps.values()];
+  let done = 0;
   await walkSamples(dataset, options, 'calibrating', async (sample) => {
+    const before = (await prefix?.feeds(done++)) ?? [];
     const outputs = await session.run(sample, {
       signal: options.signal,
-      state: new Map(all.flatMap(({ sums }) => [...sums.feeds()])),
+      state: new Map([...before, ...all.flatMap(({ sums }) => [...sums.feeds()])]),
       into: new Map(all.flatMap(({ sums }) => [...sums.into()])),
     });
     for (const { sums, product } of all) {
       if (!sums.add(outputs)) throw await notFiniteError(model, sample, product.input, options);
     }
+    await prefix?.take(outputs);
   });
+  await prefix?.finish();
   for (const product of products) {
     const found = taps.get(tapKey(product, options.collect))!.sums.result();
     const before = results.get(product.weight);
@@ -78,7 +87,7 @@ interface Tap {
 async function buildTapped(
   model: CalibrationModel,
   products: readonly Product[],
-  { collect, reference }: CollectOptions,
+  { collect, reference, prefix }: CollectOptions,
 ) {
   const wanted = new Set(collect);
   const wantsDrift = wanted.has('drift');
@@ -86,7 +95,9 @@ async function buildTapped(
     ...new Set(products.flatMap(({ input, sum }) => (wantsDrift && sum ? [input, sum.name] : [input]))),
   ];
   const copy = await copyModel(model);
-  pruneToOutputs(copy, inputs);
+  const border = prefix === undefined ? [] : findBorder(copy, inputs, prefix.progress);
+  const ends = [...new Set([...inputs, ...border])];
+  pruneToOutputs(copy, ends);
   let names: ReadonlyMap<string, string> | undefined;
   if (wanted.has('cross') || wantsDrift) {
     if (reference === undefined) {
@@ -94,10 +105,12 @@ async function buildTapped(
       throw new WhittleError('E_USAGE', `'${what}' compares with a float model`, { expected: 'reference' });
     }
     const float = await copyModel(reference);
-    pruneToOutputs(float, inputs);
+    pruneToOutputs(float, ends);
     names = joinModels(copy, float);
   }
+  const reuse = prefix && reusePrefix(copy, border, names, prefix.memory);
   const graph = createTapGraph(copy);
+  reuse?.addOutputs(graph);
   const taps = new Map<string, Tap>();
   for (const product of products) {
     const key = tapKey(product, collect);
@@ -106,7 +119,13 @@ async function buildTapped(
     const reference = names && addReference(graph, product, wantsDrift, names);
     taps.set(key, { product, sums: addSums(graph, rows, wanted, reference) });
   }
-  return { proto: graph.finish(), taps };
+  return { proto: graph.finish(), taps, prefix: reuse?.run };
+}
+
+/** Reduces the model to what is needed, now or later. */
+function findBorder(copy: ModelProto, inputs: readonly string[], progress: Progress): string[] {
+  pruneToOutputs(copy, [...new Set([...inputs, ...progress.later])]);
+  return copy.graph === undefined ? [] : borderOf(copy.graph, progress);
 }
 
 /** Products with the same key have the same sums; each has a drift of its own. */

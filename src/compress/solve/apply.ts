@@ -6,7 +6,6 @@
  * behind (execution, journal, resume, proof) sees an ordinary set of files.
  */
 
-import { collectInputStatistics } from '../../calibration/collect/collect-inputs.ts';
 import type { Dataset } from '../../calibration/data/dataset.ts';
 import { isWeightDType } from '../../core/dtype.ts';
 import type { RunOptions } from '../../core/progress.ts';
@@ -22,15 +21,15 @@ import { onnxruntimeNode } from '../../runtime/onnxruntime-node.ts';
 import type { WeightError } from '../options.ts';
 import { floatReader } from '../stored-values.ts';
 import { digestOf, takeOver } from './apply-solution.ts';
+import { type Collector, createCollector } from './collector.ts';
 import type { Layer } from './layers.ts';
 import { roundToNearest, WITHOUT_DATA } from './methods.ts';
 import type { SolvedWeight } from './solution-file.ts';
 import type { Solution } from './solution-reader.ts';
-import type { CodedWeight, CollectStatistics, LayerGrid, LayerReport, Method, SolvedLayer } from './solve.ts';
+import type { CodedWeight, LayerGrid, LayerReport, Method, SolvedLayer } from './solve.ts';
 import { solveLayers } from './solve.ts';
 import type { Spool } from './spool.ts';
 import { storable } from './storable.ts';
-import { substituteWeights } from './substitute.ts';
 import { findTargets, type Target } from './targets.ts';
 
 export interface ApplyOptions extends RunOptions {
@@ -149,15 +148,14 @@ async function solveTargets(
   const settled = method.sequential
     ? new Map([...known, ...alone].map(([key, { values }]) => [key, values]))
     : undefined;
-  const solved = await solveLayers(
-    targets.filter((target) => !plain.includes(target)).map(({ layer }) => layer),
-    {
-      ...shared,
-      method: storable(method),
-      settled,
-      collect: dataset && collector(model, dataset, kernels, options),
-    },
-  );
+  const layers = targets.filter((target) => !plain.includes(target)).map(({ layer }) => layer);
+  await using collector = dataset && collectorFor(model, dataset, layers, kernels, options);
+  const solved = await solveLayers(layers, {
+    ...shared,
+    method: storable(method),
+    settled,
+    collect: collector?.collect,
+  });
   const notes =
     alone.size === 0
       ? []
@@ -199,21 +197,21 @@ async function readFinite(model: OnnxModel, { weight }: Layer, kernels: Kernels)
   return values;
 }
 
-function collector(
+function collectorFor(
   model: OnnxModel,
   dataset: Dataset,
+  layers: readonly Layer[],
   kernels: Kernels,
   { threads, signal, onProgress }: ApplyOptions,
-): CollectStatistics {
-  const resolve: OnnxModel['tensorBytes'] = (tensor) => model.tensorBytes(tensor);
-  const reference = { proto: model.proto, resolve };
-  return (products, replaced, collect) =>
-    collectInputStatistics(
-      { proto: substituteWeights(model.proto, replaced, kernels), resolve },
-      dataset,
-      products,
-      { runtime: onnxruntimeNode(), collect, reference, threads, signal, onProgress },
-    );
+): Collector {
+  const float = { proto: model.proto, resolve: model.tensorBytes.bind(model) };
+  return createCollector(float, dataset, layers, {
+    runtime: onnxruntimeNode(),
+    kernels,
+    threads,
+    signal,
+    onProgress,
+  });
 }
 
 function errorOf(layer: Layer, original: Float32Array, solved: SolvedLayer, kernels: Kernels): WeightError {
