@@ -33,6 +33,8 @@ export interface GptqOptions extends GridOptions {
   readonly grid?: 'range' | 'fitted' | undefined;
   /** How far the float model's values are the goal, 0 (default) to 1; above 0 it needs `drift` or `cross` in the statistics. */
   readonly asymmetric?: number | undefined;
+  /** What `roundingProblem` made of the same weight, statistics and options, where that was done before. */
+  readonly problem?: RoundingProblem | undefined;
 }
 
 export interface GptqResult extends QuantizedMatrix {
@@ -63,7 +65,8 @@ export function gptq(
   algebra?: AlgebraKernels,
 ): GptqResult {
   checkMatrix(weight, options);
-  const { factor, target, notes } = roundingProblem(weight, statistics, options, algebra);
+  const problem = options.problem ?? roundingProblem(weight, statistics, options, algebra);
+  const { factor, target, notes } = problem;
   const grid = gridOf(weight, factor, options, kernels);
   const codes = roundColumns(target, grid, factor.order, compensationRows(factor), algebra);
   return { ...grid, codes, damping: factor.damping, notes };

@@ -13,7 +13,7 @@ import type { InputStatistics } from '../calibration/statistics/input-statistics
 import { WhittleError } from '../errors.ts';
 import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { compensationRows, roundColumns } from './babai.ts';
-import { roundingProblem } from './gptq.ts';
+import { type RoundingProblem, roundingProblem } from './gptq.ts';
 import { checkMatrix } from './grid.ts';
 import type { QuantizedMatrix, WeightMatrix } from './matrix.ts';
 import { createRefits, type StoredForm } from './refit.ts';
@@ -28,6 +28,8 @@ export interface RefineOptions {
   readonly rounds?: number | undefined;
   /** Type in which scales will be stored; default f32. */
   readonly scaleType?: 'f32' | 'f16' | undefined;
+  /** What `roundingProblem` made of the same weight, statistics and options, where that was done before. */
+  readonly problem?: RoundingProblem | undefined;
   /** 'real' refits zeros as any numbers; default: they stay integers where the start's are. */
   readonly zeroPoints?: 'integer' | 'real' | undefined;
 }
@@ -49,12 +51,9 @@ export function refineRounding(
 ): QuantizedMatrix {
   checkStart(weight, start);
   const { rounds = 4 } = options;
-  const { factor, target } = roundingProblem(
-    weight,
-    statistics,
-    { ...options, activationOrder: true },
-    algebra,
-  );
+  const ordered = { ...options, activationOrder: true };
+  const problem = options.problem ?? roundingProblem(weight, statistics, ordered, algebra);
+  const { factor, target } = problem;
   const compensation = compensationRows(factor);
   const { outputs, inputs: n, groupSize, bits } = start;
   const best = copyOf(start);

@@ -6,7 +6,7 @@
 import { awq } from '../../algorithms/awq.ts';
 import { clipSearch } from '../../algorithms/clip-search.ts';
 import { fitCodebook, gptqCodebook, roundToCodebook } from '../../algorithms/codebook.ts';
-import { type GptqOptions, gptq } from '../../algorithms/gptq.ts';
+import { type GptqOptions, gptq, roundingProblem } from '../../algorithms/gptq.ts';
 import { fitGrid } from '../../algorithms/grid-fit.ts';
 import { halfQuadratic } from '../../algorithms/hqq.ts';
 import { refineRounding } from '../../algorithms/learned-rounding.ts';
@@ -88,13 +88,14 @@ function sequential(
     sequential: true,
     async solve(weight, grid, statistics) {
       const seen = required(name, statistics);
-      const start = gptq(weight, seen, { ...grid, ...settings }, await gridKernels(), await algebraKernels());
+      const algebra = await algebraKernels();
+      const problem = roundingProblem(weight, seen, settings, algebra);
+      const start = gptq(weight, seen, { ...grid, ...settings, problem }, await gridKernels(), algebra);
       const { damping } = start;
       if (!refined) return { quantized: start, damping };
-      const { asymmetric } = settings;
       const { scaleType, zeroPoints } = grid;
-      const refinement = { damping, asymmetric, scaleType, zeroPoints, rounds: 1 };
-      return { quantized: refineRounding(weight, start, seen, refinement, await algebraKernels()), damping };
+      const refinement = { problem, scaleType, zeroPoints, rounds: 1 };
+      return { quantized: refineRounding(weight, start, seen, refinement, algebra), damping };
     },
     async solveCodebook(weight, codebook, statistics) {
       const { activationOrder, asymmetric, damping } = settings;
