@@ -17,12 +17,11 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { collectInputStatistics } from '#src/calibration/collect/collect-inputs.js';
 import type { Dataset } from '#src/calibration/data/dataset.js';
+import { createCollector } from '#src/compress/solve/collector.js';
 import { findLayers, type Layer } from '#src/compress/solve/layers.js';
 import { METHODS, roundToNearest } from '#src/compress/solve/methods.js';
-import { type CollectStatistics, type Method, solveLayers } from '#src/compress/solve/solve.js';
-import { substituteWeights } from '#src/compress/solve/substitute.js';
+import { type Method, solveLayers } from '#src/compress/solve/solve.js';
 import { openOnnx } from '#src/formats/onnx/open.js';
 import { selectKernels } from '#src/kernels/index.js';
 import { onnxruntimeNode } from '#src/runtime/onnxruntime-node.js';
@@ -80,13 +79,6 @@ const dataset: Dataset = {
 };
 
 const source = { proto: model.proto, resolve: model.tensorBytes };
-const collect: CollectStatistics = (products, replaced, wanted) =>
-  collectInputStatistics(
-    { ...source, proto: substituteWeights(model.proto, replaced, kernels) },
-    dataset,
-    products,
-    { runtime: onnxruntimeNode(), collect: wanted, reference: source, threads },
-  );
 
 async function readLayer({ weight }: Layer): Promise<Float32Array> {
   const bytes = await model.readTensor(weight.tensor);
@@ -104,12 +96,17 @@ async function measure(bits: number, groupSize: number, column: Column): Promise
   const started = performance.now();
   const { method, zeroPoints, name } = column;
   const grid = { bits, groupSize, symmetric: false, zeroPoints };
+  await using collector = createCollector(source, dataset, layers, {
+    runtime: onnxruntimeNode(),
+    kernels,
+    threads,
+  });
   const solved = await solveLayers(layers, {
     method,
     baseline: roundToNearest,
     gridOf: () => grid,
     read: readLayer,
-    collect,
+    collect: collector.collect,
     onLayer: (report) => {
       if (env.QUALITY_LAYERS !== undefined) console.log(JSON.stringify(report));
     },
