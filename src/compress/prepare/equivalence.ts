@@ -3,12 +3,13 @@
  * the data where there are any, and every output must agree up to what rounding explains.
  */
 
-import { copyModel, openTapped } from '../../calibration/collect/tapped-model.ts';
+import { copyModel, openTapped, type TappedSession } from '../../calibration/collect/tapped-model.ts';
 import type { Dataset, Sample } from '../../calibration/data/dataset.ts';
 import { graphHints, NO_HINTS } from '../../calibration/data/graph-hints.ts';
 import type { RunOptions } from '../../core/progress.ts';
-import { WhittleError } from '../../errors.ts';
+import { isWhittleError, WhittleError } from '../../errors.ts';
 import { dtypeOfNumber } from '../../formats/onnx/data-types.ts';
+import type { ModelProto } from '../../formats/onnx/messages.ts';
 import type { OnnxModel } from '../../formats/onnx/model.ts';
 import type { Runtime, RuntimeTensor } from '../../runtime/runtime.ts';
 import { runReference } from '../../verify/prove.ts';
@@ -49,7 +50,7 @@ export async function proveEquivalent(
 ): Promise<Equivalence> {
   const runs = await originalRuns(original, options);
   const copy = await copyModel({ proto: prepared.proto, resolve: (tensor) => prepared.tensorBytes(tensor) });
-  await using session = await openTapped(copy, options.runtime, { threads: options.threads });
+  await using session = await openPrepared(original.file, copy, options);
   const similarities = new Map<string, ReturnType<typeof createSimilarity>>();
   const integers = new Set<string>();
   for (const { inputs, outputs } of runs) {
@@ -77,6 +78,25 @@ export async function proveEquivalent(
     if (relativeError >= worst.relativeError) worst = { relativeError, output: name };
   }
   return worst;
+}
+
+/** The original ran: that the runtime refuses what was made of it is a fault of the preparation. */
+async function openPrepared(
+  file: string,
+  proto: ModelProto,
+  { runtime, threads }: EquivalenceOptions,
+): Promise<TappedSession> {
+  try {
+    return await openTapped(proto, runtime, { threads });
+  } catch (error) {
+    if (!isWhittleError(error) || error.code !== 'E_RUNTIME') throw error;
+    throw new WhittleError('E_VERIFICATION', `the prepared model does not load: ${error.message}`, {
+      file,
+      found: error.details.found,
+      hint: 'Leave the preparation out, and report the model.',
+      cause: error,
+    });
+  }
 }
 
 function differs(file: string, { name }: OutputComparison, found: string, tolerance: string): WhittleError {
