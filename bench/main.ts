@@ -17,12 +17,16 @@ import { benchKernels } from './kernels.ts';
 import { encoderTable, fileTable } from './markdown.ts';
 import { benchModels } from './models.ts';
 import { benchQuantize } from './quantize.ts';
+import { benchSolving, type SolvingFigure, solvingTable } from './solving.ts';
 import { benchStart } from './start.ts';
 import { benchThreads } from './threads.ts';
 
 const BENCHES = {
   kernels: async () => ratios(await benchKernels()),
-  algorithms: async () => ratios(keep(algorithmTable, await benchAlgorithms()), 'grid searches'),
+  algorithms: async () => ({
+    ...ratios(keep(algorithmTable, await benchAlgorithms()), 'grid searches'),
+    ...targets(keep(solvingTable, await benchSolving())),
+  }),
   quantize: async () => numbers(await benchQuantize()),
   threads: async () => numbers(await benchThreads()),
   ggml: async () => ggmlRatios(keep(encoderTable, await benchGgml())),
@@ -69,6 +73,14 @@ function ratios(rows: readonly KernelRatio[], what = 'kernels'): Figures {
     figures[name] = ratio;
   }
   return figures;
+}
+
+/** Figures that are no ratios, each beside what it is to be. */
+function targets(rows: readonly SolvingFigure[]): Figures {
+  console.log('\nsolving on data\n');
+  for (const { name, value, unit, target } of rows)
+    console.log(`  ${name.padEnd(48)} ${value.toPrecision(3).padStart(8)} ${unit.padEnd(10)} ${target}`);
+  return Object.fromEntries(rows.map(({ name, value }) => [name, value]));
 }
 
 function ggmlRatios(rows: Awaited<ReturnType<typeof benchGgml>>): Figures {

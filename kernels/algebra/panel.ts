@@ -20,12 +20,22 @@ function totals(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(v128.shuffle<f64>(ab, cd, 0, 2), v128.shuffle<f64>(ab, cd, 1, 3));
 }
 
+/** Columns that stay in the first-level cache while all rows pass. */
+const BLOCK = 32;
+
 /**
  * out[r, c] = Σ_k left[r, k] · right[c, k].
  * @param rows - even; @param columns - a multiple of four, which is also the distance of rows of `out`
  */
 export function panelProducts(left: usize, rows: i32, right: usize, columns: i32, out: usize): void {
   const stride = <usize>columns << 2;
+  for (let first = 0; first < columns; first += BLOCK) {
+    const at = out + (<usize>first << 2);
+    blockProducts(left, rows, right + <usize>first * ROW_BYTES, min<i32>(BLOCK, columns - first), at, stride);
+  }
+}
+
+function blockProducts(left: usize, rows: i32, right: usize, columns: i32, out: usize, stride: usize): void {
   for (let r = 0; r < rows; r += 2) {
     const p = left + <usize>r * ROW_BYTES;
     for (let c = 0; c < columns; c += 4) {
