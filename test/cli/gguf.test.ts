@@ -176,6 +176,22 @@ describe('quantize', () => {
     });
   });
 
+  test('--all refuses what it would not look at', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeSmallGguf(folder);
+      for (const [flag, value] of [
+        ['--algorithm', 'gptq'],
+        ['--data', 'text.txt'],
+        ['--statistics', 'a.stats'],
+        ['--save-plan', join(folder, 'plan.json')],
+      ] as const) {
+        const { code, stderr } = await run(['quantize', file, '--dry-run', '--all', flag, value]);
+        expect(code).toBe(2);
+        expect(stderr).toContain(`${flag} has no part in it`);
+      }
+    });
+  });
+
   test('COPY writes the model again without touching a weight', async () => {
     await withFolder(async (folder) => {
       const file = await writeSmallGguf(folder);

@@ -109,6 +109,14 @@ async function runSurvey(
       hint: 'Use it with --dry-run.',
     });
   }
+  const { algorithm, data, onnx, statistics, html, savePlan } = flags;
+  const unused = Object.entries({ algorithm, data, onnx, statistics, html, 'save-plan': savePlan });
+  for (const [name, value] of unused) {
+    if (value === undefined) continue;
+    throw new WhittleError('E_USAGE', `--all compares what the encoders do: --${name} has no part in it`, {
+      hint: 'Leave it out, or name types with --to in the place of --all.',
+    });
+  }
   const { surveyGguf } = await import('../../compress/gguf/survey-file.ts');
   const { canonicalTypes } = await import('../../compress/gguf/plan-types.ts');
   const survey = await surveyGguf(input, {

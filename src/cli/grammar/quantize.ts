@@ -116,9 +116,9 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
     .option('--imatrix <file>', 'importance matrix, either form')
     .option(
       '--onnx <file>',
-      'the same model in ONNX: --algorithm and --data learn from it what the layers see',
+      'the same model in ONNX: --algorithm with --data or --statistics learns from it what the layers see',
     )
-    .option('--statistics <file>', 'what whittle calibrate --gram saved of it, in the place of --data')
+    .option('--statistics <file>', 'what whittle calibrate --gram saved of that, in the place of --data')
     .option(
       '--include-weights <text>',
       'use only entries with this in their name; may be repeated',

@@ -11,6 +11,7 @@ import type { GgufModel } from '../../formats/gguf/gguf.ts';
 import type { Imatrix } from '../../formats/gguf/imatrix-types.ts';
 import { openGguf } from '../../formats/gguf/open.ts';
 import { assertMayWrite } from '../../io/atomic-file.ts';
+import { isFileSource } from '../../io/file-source.ts';
 import { makeFolder } from '../../io/folder.ts';
 import type { PlannedGguf } from '../../planning/gguf/options.ts';
 import { describeOutput, perWeight } from './describe.ts';
@@ -45,7 +46,7 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
     planned.push({ path, plan });
   }
   if (solver !== undefined && options.dryRun !== true) {
-    for (const path of paths) await assertMayWrite(path, { force: options.force || options.resume });
+    await assertMayAppear(model, planned, options);
     for (const [index, { path, plan }] of planned.entries())
       planned[index] = { path, ...(await solver.solve(plan)) };
   }
@@ -69,6 +70,19 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
 interface PlannedOutput extends Partial<Omit<SolvedGguf, 'plan'>> {
   readonly path: string;
   readonly plan: PlannedGguf;
+}
+
+/** What stands in the way of an output is said before the data is run, not after it. A run that goes on has its own rules. */
+async function assertMayAppear(
+  model: GgufModel,
+  planned: readonly PlannedOutput[],
+  { force, resume }: QuantizeGgufOptions,
+): Promise<void> {
+  if (resume === true) return;
+  const inputs = model.sources.flatMap((source) => (isFileSource(source) ? [source.identity] : []));
+  for (const { path, plan } of planned) {
+    for (const { name } of plan.files) await assertMayWrite(join(dirname(path), name), { force, inputs });
+  }
 }
 
 /** The plan, with importance from the solver's data where a type cannot do without and none was given. */
@@ -131,7 +145,10 @@ function settingsOf(options: QuantizeGgufOptions): Record<string, string> {
   const { imatrix, includeWeights, excludeWeights, pure, leaveOutputTensor, pruneLayers, overrideKv } =
     options;
   const { outputTensorType, tokenEmbeddingType, tensorTypes, allowRequantize, keepSplit } = options;
+  const { algorithm, data, statistics, onnx } = options;
   const all = {
+    ...{ algorithm, statistics, onnx },
+    data: data !== undefined && 'source' in data ? data : data?.description,
     imatrix: typeof imatrix === 'string' ? imatrix : imatrix && 'given',
     ...{ includeWeights, excludeWeights, pure, leaveOutputTensor, pruneLayers, overrideKv },
     ...{ outputTensorType, tokenEmbeddingType, tensorTypes, allowRequantize, keepSplit },

@@ -29,7 +29,8 @@ export interface SurveyOptions
   extends RunOptions,
     Omit<
       QuantizeGgufOptions,
-      'to' | 'output' | 'threads' | 'force' | 'measure' | 'resume' | 'journal' | 'sha256' | 'dryRun'
+      | ('to' | 'output' | 'threads' | 'force' | 'measure' | 'resume' | 'journal' | 'sha256' | 'dryRun')
+      | ('algorithm' | 'onnx' | 'data' | 'statistics')
     > {
   /** Default: all. */
   readonly to?: readonly string[] | undefined;

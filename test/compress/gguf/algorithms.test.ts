@@ -1,13 +1,17 @@
 /** GGUF types with codes from data: only the blocks of calibrated weights change, errors fall, and what does not fit is told by code. */
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ggufNames } from '../../../src/calibration/statistics/gguf-names.ts';
+import { saveStatistics } from '../../../src/calibration/statistics/statistics-file.ts';
 import { calibrate } from '../../../src/compress/calibrate.ts';
 import type { QuantizeGgufOptions } from '../../../src/compress/gguf/options.ts';
 import { quantizeGguf } from '../../../src/compress/gguf/quantize.ts';
+import { splitModel } from '../../../src/compress/gguf/split.ts';
 import { openGguf } from '../../../src/formats/gguf/open.ts';
+import { openOnnx } from '../../../src/formats/onnx/open.ts';
 import { sharedPath } from '../../shared.ts';
 
 const gguf = sharedPath('models/lm-tiny/lm-tiny-f16.gguf');
@@ -88,6 +92,59 @@ describe.skipIf(gguf === undefined || onnx === undefined || text === undefined)(
       });
     });
 
+    test('statistics of another model are refused, not passed over', async () => {
+      const file = join(folder, 'strange.stats');
+      const entry = (inputs: number) => ({
+        inputs,
+        rows: 1,
+        squares: new Float64Array(inputs).fill(1),
+        gram: new Float32Array(inputs * inputs),
+      });
+      const save = (weight: string, inputs: number) =>
+        saveStatistics(
+          file,
+          { entries: new Map([[weight, entry(inputs)]]), datasets: ['a'], samples: 1 },
+          { force: true },
+        );
+      await save('somebody', 4);
+      await expect(quantize('x.gguf', { to: 'Q4_0', statistics: file, onnx })).rejects.toMatchObject({
+        code: 'E_DATA',
+        details: { file, found: 'somebody' },
+      });
+      await using model = await openOnnx(onnx ?? '');
+      const [weight = ''] = ggufNames(model.proto).keys();
+      await save(weight, 4);
+      await expect(quantize('x.gguf', { to: 'Q4_0', statistics: file, onnx })).rejects.toMatchObject({
+        code: 'E_SHAPE',
+        details: { file, tensor: weight, found: '4 inputs' },
+      });
+    });
+
+    test('what stands in the way of a part is said before data is run', async () => {
+      const parts = join(folder, 'parts');
+      await mkdir(parts);
+      await splitModel(gguf ?? '', { output: join(parts, 'tiny'), maxTensors: 12 });
+      const [first = ''] = (await readdir(parts)).sort();
+      const seen: string[] = [];
+      const options: QuantizeGgufOptions = {
+        to: 'Q4_0',
+        keepSplit: true,
+        output: parts,
+        threads: 1,
+        algorithm: 'gptq',
+        data,
+        onnx,
+        onProgress: ({ phase = '' }) => seen.push(phase),
+      };
+      const second = join(parts, 'tiny-Q4_0-00002-of-00002.gguf');
+      await writeFile(second, 'mine');
+      await expect(quantizeGguf(join(parts, first), options)).rejects.toMatchObject({
+        code: 'E_OUTPUT_EXISTS',
+        details: { file: second },
+      });
+      expect(seen.filter((phase) => phase.startsWith('gptq'))).toEqual([]);
+    });
+
     test.skipIf(larger === undefined)(
       'the ONNX file of another model is refused, with both shapes',
       async () => {
@@ -101,6 +158,7 @@ describe.skipIf(gguf === undefined || onnx === undefined || text === undefined)(
     test.each([
       [{ algorithm: 'gptq' }, /no data was given/],
       [{ data, algorithm: 'gptq' }, /none was named/],
+      [{ statistics: 'a.stats' }, /statistics speak of weights of an ONNX file, and none was named/],
       [{ onnx }, /no data was given/],
       [{ onnx, data, statistics: 'a.stats' }, /or on saved statistics/],
       [{ onnx, data, algorithm: 'hqq' }, /no algorithm for GGUF/],

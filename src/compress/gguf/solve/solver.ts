@@ -138,7 +138,11 @@ function chosenMethod({ algorithm, data, statistics, onnx }: SolverOptions): Blo
     });
   }
   if (onnx === undefined) {
-    throw new WhittleError('E_USAGE', 'data is run on the ONNX file of the same model, and none was named', {
+    const why =
+      data !== undefined
+        ? 'data is run on the ONNX file of the same model'
+        : 'the statistics speak of weights of an ONNX file';
+    throw new WhittleError('E_USAGE', `${why}, and none was named`, {
       expected: '--onnx model.onnx',
       hint: 'GGUF files hold no graph. From llama.cpp itself there is llama-imatrix, for --imatrix.',
     });
@@ -170,7 +174,7 @@ async function openSource(
   };
 }
 
-/** @throws WhittleError E_DATA where they lack what the method needs */
+/** @throws WhittleError E_DATA where they lack what the method needs; when layers are asked for, where they are of another model */
 async function savedSource(file: string, { name, needs }: BlockMethod): Promise<Source> {
   const set = await loadStatistics(file);
   const lacking = [...set.entries].flatMap(([weight, found]) =>
@@ -192,8 +196,42 @@ async function savedSource(file: string, { name, needs }: BlockMethod): Promise<
   return {
     description: `${set.samples} samples: ${set.datasets.join('; ')}`,
     sequential: false,
-    collect: async () => set.entries,
+    collect: async (layers) => {
+      assertOwn(file, layers, set.entries);
+      return set.entries;
+    },
   };
+}
+
+/** @throws WhittleError E_DATA, E_SHAPE */
+function assertOwn(
+  file: string,
+  layers: readonly Layer[],
+  entries: ReadonlyMap<string, InputStatistics>,
+): void {
+  const hint = 'Make them of the ONNX file that --onnx names, with whittle calibrate --gram.';
+  if (layers.length > 0 && !layers.some(({ key }) => entries.has(key))) {
+    throw new WhittleError('E_DATA', 'the statistics are of another model: they know none of the layers', {
+      file,
+      expected: layers
+        .slice(0, 3)
+        .map(({ key }) => key)
+        .join(', '),
+      found: [...entries.keys()].slice(0, 3).join(', ') || 'no weight',
+      hint,
+    });
+  }
+  for (const { key, inputs } of layers) {
+    const found = entries.get(key)?.inputs ?? inputs;
+    if (found === inputs) continue;
+    throw new WhittleError('E_SHAPE', 'the statistics are of another model', {
+      file,
+      tensor: key,
+      expected: `${inputs} inputs`,
+      found: `${found} inputs`,
+      hint,
+    });
+  }
 }
 
 function isSolvable({ task, to, shape }: PlannedGgufTensor): boolean {
