@@ -153,7 +153,9 @@ function table(figures: readonly Figure[]): string {
     const best = Math.min(...row.map(({ divergence }) => divergence));
     const bestKnown = Math.min(...Object.values(known).map(([, divergence]) => divergence));
     const free = Math.min(...row.filter(({ dataFree }) => dataFree).map(({ divergence }) => divergence));
-    const ends = [best / bestKnown, free / (known.rtn?.[1] ?? 0)].map((ratio) => ratio.toFixed(2));
+    const ends = [best / bestKnown, free / (known.rtn?.[1] ?? 0)].map((ratio) =>
+      Number.isFinite(ratio) ? ratio.toFixed(2) : '',
+    );
     lines.push(`| ${bits} / ${groupSize} | ${[...cells, ...ends].join(' | ')} |`);
   }
   return lines.join('\n');
