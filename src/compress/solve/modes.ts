@@ -3,12 +3,15 @@
  * the data, and goes on with the bytes of its solved weights in place.
  */
 
+import { dirname, resolve } from 'node:path';
 import type { Dataset } from '../../calibration/data/dataset.ts';
 import { nearest } from '../../core/nearest.ts';
 import { WhittleError } from '../../errors.ts';
 import { ownVersion } from '../../execution/fingerprint.ts';
 import type { TensorBytes } from '../../formats/layout.ts';
 import type { OnnxModel } from '../../formats/onnx/model.ts';
+import { assertMayWrite } from '../../io/atomic-file.ts';
+import { isFileSource } from '../../io/file-source.ts';
 import type { Operation } from '../../numerics/operation.ts';
 import { openModelData } from '../calibration-data.ts';
 import type { CompressOptions } from '../options.ts';
@@ -33,6 +36,7 @@ export async function solveModes(
 ): Promise<PlannedModel[]> {
   const solved: PlannedModel[] = [];
   checkSolutionOptions(options, models);
+  await assertMaySave(options, models);
   await using solution = options.solution === undefined ? undefined : await openSolution(options.solution);
   for (const { model, modes } of models) {
     const dataset = options.data && (await openModelData(model, options.data, options));
@@ -72,6 +76,42 @@ function checkSolutionOptions(
   });
 }
 
+/** What stands in the way of the solution file is said before the work. A run that goes on replaces what it saved before it was stopped. */
+async function assertMaySave(
+  { saveSolution, solution, force, resume }: CompressOptions,
+  models: readonly PlannedModel[],
+): Promise<void> {
+  if (saveSolution === undefined) return;
+  const path = resolve(saveSolution);
+  const taken = models.some(({ modes }) =>
+    modes.some(({ output, files }) => files.some(({ name }) => resolve(dirname(output.path), name) === path)),
+  );
+  if (taken) {
+    throw new WhittleError('E_USAGE', 'the solution and the model are to be one file', {
+      file: saveSolution,
+      hint: 'Name another file with --save-solution.',
+    });
+  }
+  if (solution !== undefined && resolve(solution) === path) {
+    throw new WhittleError('E_USAGE', 'a solution cannot be saved over the one that is taken over', {
+      file: saveSolution,
+      hint: 'Name another file with --save-solution.',
+    });
+  }
+  const inputs = models.flatMap(({ model }) => (isFileSource(model.source) ? [model.source.identity] : []));
+  const replaces = force === true || (resume === true && (await isSolution(saveSolution)));
+  await assertMayWrite(saveSolution, { force: replaces, inputs });
+}
+
+async function isSolution(path: string): Promise<boolean> {
+  try {
+    await (await openSolution(path))[Symbol.asyncDispose]();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 async function solveEach(
   model: OnnxModel,
   modes: readonly PlannedMode[],
@@ -80,7 +120,9 @@ async function solveEach(
   spool: Spool,
 ): Promise<PlannedMode[]> {
   const { method, dataset, solution } = given;
-  const { threads, signal, onProgress, saveSolution: path, force } = options;
+  const { threads, signal, onProgress, saveSolution: path } = options;
+  // What --resume may replace was settled before the work.
+  const force = options.force === true || options.resume === true;
   const uses = (method?.needs.length ?? 0) > 0;
   const algorithm = method?.name ?? solution?.algorithm ?? 'rtn';
   const data = uses ? dataset?.description : method === undefined ? solution?.data : undefined;
@@ -98,7 +140,7 @@ async function solveEach(
       continue;
     }
     const started = performance.now();
-    await using journal = uses && method ? await journalOf(mode, method, given, options) : undefined;
+    await using journal = uses && method ? await journalOf(model, mode, method, given, options) : undefined;
     const { planned, layers, weights, notes } = await applyAlgorithm(mode.prepared?.model ?? model, mode, {
       method,
       solutions: [journal?.solution, solution].filter((one) => one !== undefined),
@@ -136,9 +178,10 @@ async function solveEach(
 const WORTH_A_JOURNAL = 64 << 20;
 
 async function journalOf(
+  model: OnnxModel,
   { output, tasks, plan }: PlannedMode,
   { name: algorithm }: Method,
-  { dataset }: Given,
+  { dataset, solution }: Given,
   { journal = 'auto', resume = false, maxLoss, data }: CompressOptions,
 ): Promise<SolvedJournal | undefined> {
   const bytes = tasks.reduce((sum, { source }) => sum + lengthOf(source), 0);
@@ -153,6 +196,9 @@ async function journalOf(
     data: dataset?.description,
     count: dataset?.count,
     stamp,
+    // Other weights and biases decide what the layers see.
+    model: await stampOf(model.file),
+    solution: solution?.file,
   };
   const settings = data !== undefined && 'source' in data ? { ...data, source: undefined } : undefined;
   return openSolvedJournal(

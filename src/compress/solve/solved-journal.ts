@@ -5,8 +5,10 @@
  */
 
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { isRecord } from '../../calibration/data/read-text.ts';
 import { EXIT, WhittleError } from '../../errors.ts';
+import { systemCode } from '../../io/disk.ts';
 import { ioError } from '../../io/file-source.ts';
 import { type SolvedWeight, saveSolution } from './solution-file.ts';
 import { openSolution, type Solution } from './solution-reader.ts';
@@ -38,20 +40,22 @@ export async function openSolvedJournal(
   const folder = journalFolder(output);
   const text = JSON.stringify(run);
   const before = await textOf(join(folder, RUN));
-  if (before === undefined && (await exists(folder))) {
+  if (before === undefined && (await holdsSomething(folder))) {
     throw new WhittleError('E_OUTPUT_EXISTS', 'a folder stands where solved layers are to be kept', {
       file: folder,
       hint: 'Move it away.',
     });
   }
   if (resume && before !== undefined && before !== text) {
+    const changed = changedMembers(before, run);
+    const named = changed.map(({ name }) => name).join(', ');
     throw new WhittleError(
       'E_RESUME',
-      'the run cannot be continued: what its layers were solved with changed',
+      `the run cannot be continued: what its layers were solved with changed (${named})`,
       {
         file: folder,
-        expected: before,
-        found: text,
+        expected: changed.map(({ was }) => was).join(', '),
+        found: changed.map(({ is }) => is).join(', '),
         hint: 'Continue with what the first run had, or start anew without --resume.',
       },
     );
@@ -146,9 +150,39 @@ async function textOf(file: string): Promise<string | undefined> {
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  const names = await readdir(dirname(path)).catch((): string[] => []);
-  return names.includes(basename(path));
+/** Whether there is a folder that is not empty, or a file. */
+async function holdsSomething(path: string): Promise<boolean> {
+  try {
+    return (await readdir(path)).length > 0;
+  } catch (cause) {
+    return systemCode(cause) !== 'ENOENT';
+  }
+}
+
+interface Changed {
+  readonly name: string;
+  readonly was: string;
+  readonly is: string;
+}
+
+/** What two runs do not have in common; the whole where the first cannot be read. */
+function changedMembers(before: string, run: Readonly<Record<string, unknown>>): Changed[] {
+  const [then, now] = [parsed(before), parsed(JSON.stringify(run))];
+  const names = then === undefined ? [] : [...new Set([...Object.keys(then), ...Object.keys(now ?? {})])];
+  const changed = names.flatMap((name): Changed[] => {
+    const [was, is] = [then?.[name], now?.[name]].map((value) => JSON.stringify(value) ?? 'none');
+    return was === undefined || is === undefined || was === is ? [] : [{ name, was, is }];
+  });
+  return changed.length > 0 ? changed : [{ name: RUN, was: 'the file of the first run', is: 'another' }];
+}
+
+function parsed(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isRecord(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Size and time of change of a file of data, where it is one. */

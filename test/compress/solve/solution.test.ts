@@ -68,6 +68,48 @@ async function safetensors(path: string): Promise<{ tensors: Map<string, Tensor>
   return { tensors, metadata };
 }
 
+describe('a place for the solution that will not do', () => {
+  test('is refused before the data is run: a file that is there, the model, the output, the solution taken over', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeModel(folder, network());
+      const before = await readFile(file);
+      const there = join(folder, 'there.safetensors');
+      await writeFile(there, 'mine');
+      const output = join(folder, 'out.onnx');
+      const seen: string[] = [];
+      const attempt = (more: Partial<CompressOptions>): Promise<unknown> =>
+        compress(file, {
+          to: [q4],
+          output,
+          algorithm: 'gptq',
+          data: tokens,
+          verify: false,
+          threads: 1,
+          onProgress: ({ phase = '' }) => seen.push(phase),
+          ...more,
+        });
+      await expect(attempt({ saveSolution: there })).rejects.toMatchObject({ code: 'E_OUTPUT_EXISTS' });
+      await expect(attempt({ saveSolution: file, force: true })).rejects.toMatchObject({
+        code: 'E_OUTPUT_IS_INPUT',
+      });
+      await expect(attempt({ saveSolution: output })).rejects.toMatchObject({
+        code: 'E_USAGE',
+        message: expect.stringContaining('one file'),
+      });
+      const given = join(folder, 'w.safetensors');
+      await attempt({ saveSolution: given });
+      seen.length = 0;
+      await expect(attempt({ saveSolution: given, solution: given, force: true })).rejects.toMatchObject({
+        code: 'E_USAGE',
+        message: expect.stringContaining('taken over'),
+      });
+      expect(seen.filter((phase) => phase.startsWith('gptq'))).toEqual([]);
+      expect(Buffer.compare(await readFile(file), before)).toBe(0);
+      expect(await readFile(there, 'utf8')).toBe('mine');
+    });
+  });
+});
+
 describe('the file that --save-solution writes', () => {
   test('GPTQ’s layout, read by hand, gives the weights that stand in the ONNX file', async () => {
     await withFolder(async (folder) => {

@@ -79,7 +79,11 @@ describe('a run that is stopped while it solves', () => {
       const file = await writeModel(folder, network());
       await stopped(file, optionsFor(folder));
       const other = compress(file, optionsFor(folder, { resume: true, algorithm: 'gptq-act-order' }));
-      await expect(other).rejects.toMatchObject({ code: 'E_RESUME' });
+      await expect(other).rejects.toMatchObject({
+        code: 'E_RESUME',
+        message: expect.stringContaining('changed (algorithm)'),
+        details: { expected: '"gptq"', found: '"gptq-act-order"' },
+      });
       const { results } = await compress(file, optionsFor(folder));
       expect(results[0]?.notes.join('\n')).not.toContain('taken over');
       expect(await outputs(folder)).toEqual(['out.onnx']);
@@ -90,6 +94,25 @@ describe('a run that is stopped while it solves', () => {
         code: 'E_OUTPUT_EXISTS',
       });
       expect(await readdir(strange)).toEqual(['mine.txt']);
+    });
+  });
+
+  test('replaces the solution that it saved before it was stopped; another file in its place stays', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeModel(folder, network());
+      const saveSolution = join(folder, 'w.safetensors');
+      const options = optionsFor(folder, { saveSolution, to: [blocks] });
+      await compress(file, { ...options, output: join(folder, 'first.onnx') });
+      const saved = await readFile(saveSolution);
+      await stopped(file, { ...options, force: true });
+      await compress(file, { ...options, resume: true });
+      expect(Buffer.compare(await readFile(saveSolution), saved)).toBe(0);
+      await writeFile(saveSolution, 'mine');
+      await stopped(file, { ...options, output: join(folder, 'out2.onnx'), saveSolution: undefined });
+      const again = { ...options, output: join(folder, 'out2.onnx'), resume: true };
+      await expect(compress(file, again)).rejects.toMatchObject({ code: 'E_OUTPUT_EXISTS' });
+      expect(await readFile(saveSolution, 'utf8')).toBe('mine');
+      expect(await outputs(folder)).toContain('out2.onnx.solved');
     });
   });
 
