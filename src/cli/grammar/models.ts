@@ -71,7 +71,7 @@ export function addDequantize(program: Command, options: ProgramOptions): void {
     .command('dequantize')
     .summary('back to float weights')
     .description(
-      'Writes the model with float weights again; the values are those that the quantized model computes with.',
+      'Writes the model with float weights again; the values are those that the quantized model computes with. Activations that were rounded (ONNX) are float again, too, held to the ranges they had; docs/dequantize.md.',
     )
     .argument('<model>', 'quantized ONNX or GGUF file')
     .optionsGroup('Options:')

@@ -26,7 +26,9 @@ export function remainingNotes(proto: ModelProto, refusals: readonly Refusal[]):
   kept.delete('QuantizeLinear');
   for (const [key, count] of [...reasons, ...kept]) notes.push(`Kept as it is: ${count} × ${key}.`);
   if (activations !== undefined) {
-    notes.push(`Activations are still quantized in ${activations} places (QuantizeLinear).`);
+    notes.push(
+      `Values are still quantized while the model runs in ${activations} ${activations === 1 ? 'place' : 'places'} (QuantizeLinear).`,
+    );
   }
   return notes;
 }

@@ -1,7 +1,7 @@
 /**
  * A graph with stored (quantized) weights → the plain float graph, on a copy: patterns give way to MatMul, Conv, Gather, LSTM with
- * float initializers, whose bytes are promised (pending) and computed by restorations. What nothing reads any more goes; names
- * of inputs and outputs stay; weights that were tied stay tied.
+ * float initializers, whose bytes are promised (pending) and computed by restorations; where activations were rounded a Clip to
+ * their range stays. What nothing reads any more goes; names of inputs and outputs stay; weights that were tied stay tied.
  *
  * In f32, a graph that computes in f16 is widened as a whole (widen.ts). In f16, a weight that is read in f32 is stored as f16 and
  * cast where it stood.
@@ -21,6 +21,7 @@ import type { GraphProto, ModelProto, NodeProto, TensorProto } from '../messages
 import { type OnnxModel, pruneUnused, uniqueName } from '../model.ts';
 import { makeCast, makeNode, pendingTensor } from '../rewrite/build.ts';
 import { subgraphs } from '../rewrite/uses.ts';
+import { clipActivations, findActivationPairs } from './activation-clips.ts';
 import { findStoredWeights, preparedForRestore } from './find.ts';
 import { remainingNotes } from './notes.ts';
 import type { RestoreEmitter, StoredUse, StoredWeight } from './stored-weight.ts';
@@ -58,8 +59,8 @@ export async function partSources(
 }
 
 /**
- * Restores all stored weights of `model` as `to`.
- * @throws WhittleError E_NOTHING_TO_DO where there are none; what `tensorBytes` throws
+ * Restores all stored weights of `model` as `to`, and its activations.
+ * @throws WhittleError E_NOTHING_TO_DO where nothing is quantized; what `tensorBytes` throws
  */
 export async function restoreGraph(
   model: OnnxModel,
@@ -73,7 +74,9 @@ export async function restoreGraph(
   const uses = found.uses.filter((use) => use.weights.every(wanted));
   const weights = found.weights.filter(wanted);
   const widens = to === 'f32' && canWiden(proto);
-  if (weights.length === 0 && !widens) throw nothingToDo(model, to, remainingNotes(proto, found.refusals));
+  const pairs = await findActivationPairs(model, proto, found.lookup);
+  if (weights.length === 0 && pairs.length === 0 && !widens)
+    throw nothingToDo(model, to, remainingNotes(proto, found.refusals));
 
   const restorations: DequantizeTask<TensorBytes>[] = [];
   const edit = createEdit(proto, uses, { to, widens, index: found.lookup.index });
@@ -87,8 +90,16 @@ export async function restoreGraph(
     restorations.push({ id, tensor: name, operation, sources: await partSources(model, weight.parts) });
   }
   edit.apply();
-  cleanUp(proto, uses, weights);
+  const freed = clipActivations(proto, pairs, uniqueName(proto));
+  const left = [...uses.flatMap(({ pattern }) => pattern), ...freed];
+  const stored = weights.flatMap(({ parts }) => ROLES.flatMap((role) => parts[role] ?? []));
+  cleanUp(proto, left, [...stored, ...pairs.flatMap(({ parts }) => parts)]);
   const notes: string[] = [];
+  if (freed.length > 0) {
+    notes.push(
+      `Activations in ${freed.length} ${freed.length === 1 ? 'place' : 'places'} are float again, held to the ranges they had (Clip): outputs change by the rounding that is gone.`,
+    );
+  }
   if (uses.some(({ dynamic }) => dynamic)) {
     notes.push(
       'Activations that were quantized while the model ran are float again: outputs change by that.',
@@ -243,15 +254,9 @@ function rebuild(
 }
 
 /** Removes what only served the stored forms: nodes, initializers, inputs that named them, value infos. */
-function cleanUp(proto: ModelProto, uses: readonly StoredUse[], weights: readonly StoredWeight[]): void {
-  removeDead(proto, new Set(uses.flatMap(({ pattern }) => pattern)));
-  const parts = new Set<TensorProto>();
-  for (const weight of weights) {
-    for (const role of ROLES) {
-      const part = weight.parts[role];
-      if (part !== undefined) parts.add(part);
-    }
-  }
+function cleanUp(proto: ModelProto, nodes: readonly NodeProto[], tensors: readonly TensorProto[]): void {
+  removeDead(proto, new Set(nodes));
+  const parts = new Set(tensors);
   // Old exporters list every initializer as an input; a part that goes takes its input along.
   for (const { graph } of allGraphs(proto)) {
     const used = new Set(graph.node.flatMap((node) => [...namesUsedBy(node)]));

@@ -48,6 +48,10 @@ export function intsAttribute(name: string, values: readonly number[]): Attribut
   return { ...attribute(name, ATTRIBUTE_TYPE.ints), ints: values.map(BigInt) };
 }
 
+export function floatAttribute(name: string, value: number): AttributeProto {
+  return { ...attribute(name, ATTRIBUTE_TYPE.float), f: value };
+}
+
 /** Cast to `dtype`. */
 export function makeCast(input: string, output: string, dtype: DType, name: string): NodeProto {
   return makeNode('Cast', [input], [output], {
