@@ -33,6 +33,10 @@ export interface CollectOptions extends RunOptions {
   /** Let the runtime fuse what leads to the taps (default: faster, equal but for rounding). */
   readonly optimize?: boolean | undefined;
   readonly threads?: number | undefined;
+}
+
+/** One of several runs over the same data. */
+export interface StageOptions extends CollectOptions {
   /** Starts where the run before it, with the same memory and data, got to, and keeps what the next one starts with. */
   readonly prefix?: { readonly progress: Progress; readonly memory: PrefixMemory } | undefined;
 }
@@ -48,6 +52,16 @@ export async function collectInputStatistics(
   dataset: Dataset,
   products: readonly Product[],
   options: CollectOptions,
+): Promise<Map<string, InputStatistics>> {
+  return collectStage(model, dataset, products, options);
+}
+
+/** The same, of one stage of several. @throws WhittleError as collectInputStatistics; E_DATA where the data are not those of the run before */
+export async function collectStage(
+  model: CalibrationModel,
+  dataset: Dataset,
+  products: readonly Product[],
+  options: StageOptions,
 ): Promise<Map<string, InputStatistics>> {
   const results = new Map<string, InputStatistics>();
   if (products.length === 0) return results;
@@ -87,7 +101,7 @@ interface Tap {
 async function buildTapped(
   model: CalibrationModel,
   products: readonly Product[],
-  { collect, reference, prefix }: CollectOptions,
+  { collect, reference, prefix }: StageOptions,
 ) {
   const wanted = new Set(collect);
   const wantsDrift = wanted.has('drift');

@@ -3,7 +3,7 @@
  * stage's run begins where that of the stage before it ended.
  */
 
-import { collectInputStatistics } from '../../calibration/collect/collect-inputs.ts';
+import { collectStage } from '../../calibration/collect/collect-inputs.ts';
 import { createPrefixMemory } from '../../calibration/collect/prefix.ts';
 import { areConstants, type Progress } from '../../calibration/collect/prefix-plan.ts';
 import type { Collected, Product } from '../../calibration/collect/products.ts';
@@ -47,7 +47,7 @@ export function createCollector(
       const prefix = canReuse
         ? { progress: progressOf(layers, products, replaced, collect), memory }
         : undefined;
-      return collectInputStatistics(
+      return collectStage(
         { proto: substituteWeights(proto, replaced, kernels), resolve: (tensor) => resolve(tensor) },
         dataset,
         products,
