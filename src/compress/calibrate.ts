@@ -8,7 +8,7 @@ import { basename, dirname } from 'node:path';
 import { collectInputStatistics } from '../calibration/collect/collect-inputs.ts';
 import { collectTensorStatistics } from '../calibration/collect/collect-tensors.ts';
 import { findProducts, findUncollected, type Uncollected } from '../calibration/collect/find-products.ts';
-import type { Collected } from '../calibration/collect/products.ts';
+import type { Collected, Product } from '../calibration/collect/products.ts';
 import type { DataSpec, DatasetOptions } from '../calibration/data/data-spec.ts';
 import type { Dataset } from '../calibration/data/dataset.ts';
 import { ggufNames } from '../calibration/statistics/gguf-names.ts';
@@ -109,16 +109,12 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
     { ...options.dataset, source, tokenizer, preprocessing },
     { runtime, signal, threads },
   );
-  const before = await startingPoint(options, dataset);
-  const unseen = before === undefined ? undefined : wanted.find((name) => !before.tensors?.has(name));
-  if (unseen !== undefined) {
-    throw new WhittleError('E_RESUME', 'the run that was stopped collected no figures of a value', {
-      file: output,
-      tensor: unseen,
-      hint: 'Begin anew with --force, or name another file.',
-    });
-  }
-  const collect: Collected[] = ['magnitudes', 'sums', 'peaks', ...(options.gram ? (['gram'] as const) : [])];
+  const drawn = describeDraw(dataset, options.dataset?.seed);
+  const before = await startingPoint(options, drawn);
+  if (before !== undefined) assertContinues(before, products, wanted, options);
+  // What the run before it collected stays complete.
+  const gram = before === undefined ? options.gram === true : hasGram(before);
+  const collect: Collected[] = ['magnitudes', 'sums', 'peaks', ...(gram ? (['gram'] as const) : [])];
   const resumed = before?.samples ?? 0;
   const step = Math.max(FEWEST_SAMPLES, Math.ceil(dataset.count / CHECKPOINTS));
   let set: StatisticsSet = before ?? { entries: new Map(), datasets: [], samples: 0 };
@@ -145,7 +141,7 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
       wanted,
       { runtime, axis: options.tensors?.axis, histograms: options.tensors?.histograms, threads, signal },
     );
-    set = mergeSets(set, { entries, tensors, datasets: [dataset.description], samples: part.count });
+    set = mergeSets(set, { entries, tensors, datasets: [drawn], samples: part.count });
     await saveStatistics(output, set, { force: from > 0 || options.force });
   }
   if (names !== undefined && options.imatrix !== undefined) {
@@ -189,10 +185,54 @@ function matchingValues({ proto, file }: OnnxModel, globs: readonly string[]): s
   return floats.filter(compileGlobs(globs));
 }
 
+const ANEW = 'Begin anew with --force and without --resume, or name another file.';
+
+/** The data as the file names it: another seed draws other samples. */
+function describeDraw({ description }: Dataset, seed = 1): string {
+  return seed === 1 ? description : `${description}, seed ${seed}`;
+}
+
+function hasGram({ entries }: StatisticsSet): boolean {
+  return [...entries.values()].some(({ gram }) => gram !== undefined);
+}
+
+/** @throws WhittleError E_RESUME where the samples seen before lack what is asked for now */
+function assertContinues(
+  before: StatisticsSet,
+  products: readonly Product[],
+  values: readonly string[],
+  { output, gram, tensors }: CalibrateOptions,
+): void {
+  const refuse = (message: string, tensor?: string): WhittleError =>
+    new WhittleError('E_RESUME', message, { file: output, tensor, hint: ANEW });
+  const foreign = products.find(({ weight }) => !before.entries.has(weight))?.weight;
+  if (foreign !== undefined)
+    throw refuse('the statistics are of another model, without this weight', foreign);
+  if (gram === true && !hasGram(before)) {
+    throw refuse('the run that was stopped collected no Gram matrices (--gram)');
+  }
+  for (const name of values) {
+    const seen = before.tensors?.get(name);
+    if (seen === undefined) throw refuse('the run that was stopped collected no figures of a value', name);
+    if ((tensors?.histograms === true) !== (seen.histogram !== undefined)) {
+      throw refuse('the run that was stopped differs in whether a value has a histogram', name);
+    }
+    const axis = tensors?.axis;
+    // Negative axes are stored counted from the front.
+    if ((axis === undefined) !== (seen.axis === undefined) || ((axis ?? -1) >= 0 && seen.axis !== axis)) {
+      throw refuse('the run that was stopped collected figures of a value along another axis', name);
+    }
+  }
+  const forgotten = [...(before.tensors?.keys() ?? [])].find((name) => !values.includes(name));
+  if (forgotten !== undefined) {
+    throw refuse('the run that was stopped also collected figures of a value (--tensors)', forgotten);
+  }
+}
+
 /** What the output holds already, where the run is to go on. */
 async function startingPoint(
   { output, resume, force }: CalibrateOptions,
-  dataset: Dataset,
+  drawn: string,
 ): Promise<StatisticsSet | undefined> {
   if (resume !== true) {
     await assertMayWrite(output, { force });
@@ -200,12 +240,12 @@ async function startingPoint(
   }
   try {
     const set = await loadStatistics(output);
-    if (set.datasets.length === 1 && set.datasets[0] === dataset.description) return set;
+    if (set.datasets.length === 1 && set.datasets[0] === drawn) return set;
     throw new WhittleError('E_RESUME', 'the statistics are of other data', {
       file: output,
-      expected: dataset.description,
+      expected: drawn,
       found: set.datasets.join('; '),
-      hint: 'Begin anew with --force, or name another file.',
+      hint: ANEW,
     });
   } catch (error) {
     if (isWhittleError(error) && error.code === 'E_NOT_FOUND') return undefined;

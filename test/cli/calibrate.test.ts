@@ -70,3 +70,47 @@ test('statistics and an importance matrix are written; a stopped run goes on to 
     });
   });
 });
+
+test('a run goes on only with what it was begun with: data, seed, model, Gram matrices, figures of values', async () => {
+  await withFolder(async (folder) => {
+    const { path } = await writeModels(folder);
+    const out = join(folder, 'model.stats');
+    const rows = join(folder, 'rows.json');
+    await writeFile(rows, JSON.stringify(Array.from({ length: 20 }, (_, i) => ({ x: [i, 1 - i, 0.5] }))));
+    const command = ['calibrate', path, '--data', rows, '--samples', '12', '--out', out, '--threads', '1'];
+    const resume = [...command, '--resume', '--json'];
+    const refusal = async (words: readonly string[]) => JSON.parse((await run(words)).stdout).error;
+    expect((await run([...command, '--tensors', 'y', '--per-channel', '1'])).code).toBe(0);
+    expect(await refusal([...resume, '--seed', '2'])).toMatchObject({
+      code: 'E_RESUME',
+      expected: expect.stringContaining('seed 2'),
+    });
+    expect(await refusal([...resume, '--gram'])).toMatchObject({
+      code: 'E_RESUME',
+      message: expect.stringContaining('--gram'),
+    });
+    for (const words of [
+      ['--tensors', 'x'],
+      ['--tensors', 'y', '--histograms', '--per-channel', '1'],
+      ['--tensors', 'y', '--per-channel', '0'],
+    ]) {
+      expect(await refusal([...resume, ...words])).toMatchObject({ code: 'E_RESUME', tensor: words[1] });
+    }
+    expect(await refusal(resume)).toMatchObject({ code: 'E_RESUME', tensor: 'y' });
+    const same = [...resume, '--tensors', 'y', '--per-channel', '-1'];
+    expect(JSON.parse((await run(same)).stdout)).toMatchObject({ samples: 12, resumed: 12, tensors: 1 });
+    const set = await loadStatistics(out);
+    const entries = new Map([...set.entries].map(([, entry]) => ['other', entry]));
+    await saveStatistics(out, { ...set, entries }, { force: true });
+    expect(await refusal(resume)).toMatchObject({ code: 'E_RESUME', tensor: 'w' });
+
+    // Gram matrices that were begun are finished, also where the flag is forgotten.
+    await run([...command, '--gram', '--force']);
+    const whole = await loadStatistics(out);
+    await run([...command, '--gram', '--force', '--samples', '8']);
+    const part = await loadStatistics(out);
+    await saveStatistics(out, { ...part, datasets: whole.datasets }, { force: true });
+    expect(JSON.parse((await run(resume)).stdout)).toMatchObject({ samples: 12, resumed: 8 });
+    expect((await loadStatistics(out)).entries.get('w')?.gram).toHaveLength(9);
+  });
+});
