@@ -61,9 +61,7 @@ export async function runCompare(
   given: readonly string[],
 ): Promise<number | undefined> {
   if ((await modelFormat(a)) === 'gguf') return compareGgufFiles(context, a, b, flags, given);
-  if (flags.minCosine !== undefined && !flags.run) {
-    throw new WhittleError('E_USAGE', '--min-cosine needs the models to run, which --no-run leaves out');
-  }
+  refuseIdleFlags(flags);
   const data = dataOptions(flags);
   const inputs = [a, b, ...(flags.data === undefined ? [] : [flags.data])];
   if (flags.html !== undefined) await checkText(flags.html, 'page', inputs);
@@ -97,6 +95,21 @@ export async function runCompare(
   return undefined;
 }
 
+/** Flags that would do nothing beside the others. */
+function refuseIdleFlags({ run, minCosine, input, runs, activations, data }: CompareFlags): void {
+  for (const [name, value] of Object.entries({ 'min-cosine': minCosine, input, runs })) {
+    if (run || value === undefined) continue;
+    throw new WhittleError('E_USAGE', `--${name} needs the models to run, which --no-run leaves out`);
+  }
+  if (activations === true && data === undefined && input !== undefined) {
+    throw new WhittleError('E_USAGE', '--input is for the outputs: values inside are compared on --data', {
+      hint: 'Give the same as data, the rows first: --data name=file.npy.',
+    });
+  }
+}
+
+const RUN_ON_DATA = ['--data', '--samples', '--sequence', '--seed', '--tokenizer', '--threads'];
+
 async function compareGgufFiles(
   context: Context,
   a: string,
@@ -105,8 +118,12 @@ async function compareGgufFiles(
   given: readonly string[],
 ): Promise<undefined> {
   refuseForeignFlags(given, 'gguf', a);
-  if (flags.threads !== undefined) {
-    throw new WhittleError('E_USAGE', '--threads is about running ONNX models', { file: a });
+  const running = RUN_ON_DATA.find((flag) => given.includes(flag));
+  if (running !== undefined) {
+    throw new WhittleError('E_USAGE', `${running} is about running ONNX models`, {
+      file: a,
+      hint: 'GGUF files are compared by their weights; what they answer is measured by whittle evaluate.',
+    });
   }
   const { compareGguf } = await import('../compress/gguf/compare.ts');
   const { signal, progress } = context;

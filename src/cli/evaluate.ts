@@ -49,6 +49,7 @@ export async function runEvaluate(
       hint: 'Name it with --against.',
     });
   }
+  refuseIdleFlags(flags);
   const inputs = [...files, flags.data, ...(against === undefined ? [] : [against])];
   if (html !== undefined) await checkText(html, 'page', inputs);
   const evaluations: Evaluation[] = [];
@@ -72,6 +73,17 @@ export async function runEvaluate(
   say(context, evaluations, html);
   if (failure !== undefined) throw failure;
   return undefined;
+}
+
+/** Flags that would do nothing beside the others. */
+function refuseIdleFlags({ layers, layerSamples, top, runs, cost }: EvaluateFlags): void {
+  for (const [name, value] of Object.entries({ 'layer-samples': layerSamples, top })) {
+    if (layers === true || value === undefined) continue;
+    throw new WhittleError('E_USAGE', `--${name} is about layers, which only --layers looks at`);
+  }
+  if (runs !== undefined && !cost) {
+    throw new WhittleError('E_USAGE', '--runs is about the time of a run, which --no-cost leaves out');
+  }
 }
 
 async function evaluateOne(context: Context, file: string, flags: EvaluateFlags): Promise<Evaluation> {

@@ -12,7 +12,7 @@ export function addEvaluate(program: Command, options: ProgramOptions): void {
       'Runs models over a data set, each beside the original where one is named: accuracy or perplexity, divergence and output error, size, load time, latency and memory; with --layers, which layers hurt and what each would cost to keep.',
     )
     .argument('<models...>', 'ONNX files, or GGUF files')
-    .requiredOption('--data <path>', 'what they are run on: a text, rows of inputs')
+    .requiredOption('--data <path>', 'what they are run on: a text, rows, images; docs/data.md')
     .optionsGroup('Options:')
     .option('--against <file>', 'the original that they were made from')
     .option('--samples <n>', 'rows, or windows of a text, at most (default: all)', integerOption(1, 1e9))
