@@ -5,9 +5,11 @@
  */
 
 import { createHash } from 'node:crypto';
+import type { WeightMatrix } from '../../algorithms/matrix.ts';
+import { withStoredZeros } from '../../algorithms/stored-zeros.ts';
 import { f16BitsToF32, f32ToF16Bits } from '../../core/floats.ts';
 import { WhittleError } from '../../errors.ts';
-import { fromMatrix, type Layer } from './layers.ts';
+import { fromMatrix, type Layer, toMatrix } from './layers.ts';
 import type { StoredLayer } from './solution-file.ts';
 import type { Solution } from './solution-reader.ts';
 import { type CodedWeight, dequantizeCoded, type LayerGrid, type SolvedLayer } from './solve.ts';
@@ -43,7 +45,8 @@ export async function takeOver(
     const stored = layers.get(layer.key);
     if (stored === undefined) continue;
     assertSameGrid(file, stored, target);
-    if (digestOf(await read(layer)) !== stored.source) {
+    const values = await read(layer);
+    if (digestOf(values) !== stored.source) {
       throw new WhittleError('E_INPUT_CHANGED', 'the solution was made for other values of this weight', {
         file,
         tensor: layer.name,
@@ -52,12 +55,13 @@ export async function takeOver(
     }
     const coded = await solution.read(stored);
     assertStorable(file, stored, coded, grid);
-    const quantized = inScaleType(coded, grid);
+    const weight = { values: toMatrix(values, layer), outputs: layer.outputs, inputs: layer.inputs };
+    const quantized = inScaleType(file, stored, coded, grid, weight);
     if (quantized !== coded) rounded++;
     solved.set(layer.key, {
       quantized,
       values: fromMatrix(dequantizeCoded(quantized), layer),
-      report: reportOf(stored),
+      report: reportOf(stored, layer),
     });
   }
   if (solved.size === 0) {
@@ -136,19 +140,40 @@ function assertStorable(
   });
 }
 
-/** The same codes, with scales and real zero points as the form stores them. */
-function inScaleType(coded: CodedWeight, { scaleType }: LayerGrid): CodedWeight {
-  if (scaleType !== 'f16') return coded;
-  const half = (value: number): number => f16BitsToF32(f32ToF16Bits(value));
-  const scales = coded.scales.map(half);
+/**
+ * The same codes, with scales and real zero points as the form stores them. Where f16 is too coarse for a zero point the group takes the
+ * grid that solving for f16 would have given it.
+ * @throws WhittleError E_SHAPE where a scale is beyond f16
+ */
+function inScaleType(
+  file: string,
+  { weight: tensor }: StoredLayer,
+  coded: CodedWeight,
+  grid: LayerGrid,
+  weight: WeightMatrix,
+): CodedWeight {
+  if (grid.scaleType !== 'f16') return coded;
+  const scales = coded.scales.map((value) => f16BitsToF32(f32ToF16Bits(value)));
+  const beyond = scales.findIndex((scale) => !Number.isFinite(scale));
+  if (beyond >= 0) {
+    throw new WhittleError('E_SHAPE', 'the solution has scales that this form cannot store', {
+      file,
+      tensor,
+      expected: 'scales within f16',
+      found: String(coded.scales[beyond]),
+      hint: 'Write a form with f32 scales, or solve again.',
+    });
+  }
   const same = scales.every((scale, i) => scale === coded.scales[i]);
   if ('levels' in coded) return same ? coded : { ...coded, scales };
-  const zeroPoints = coded.zeroPoints.map(half);
-  if (same && zeroPoints.every((zero, i) => zero === coded.zeroPoints[i])) return coded;
-  return { ...coded, scales, zeroPoints };
+  if ('levels' in grid) return coded;
+  return withStoredZeros(weight, same ? coded : { ...coded, scales }, grid);
 }
 
-function reportOf({ weight, bits = 4, groupSize, ...told }: StoredLayer): SolvedLayer['report'] {
+function reportOf(
+  { bits = 4, groupSize, ...told }: StoredLayer,
+  { name: layer }: Layer,
+): SolvedLayer['report'] {
   const { algorithm, errorBefore, errorAfter, damping, deadInputs, rows } = told;
-  return { layer: weight, algorithm, bits, groupSize, errorBefore, errorAfter, damping, deadInputs, rows };
+  return { layer, algorithm, bits, groupSize, errorBefore, errorAfter, damping, deadInputs, rows };
 }

@@ -5,11 +5,17 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { compareModels } from '../../../src/compress/compare.ts';
 import type { CompressOptions, ModeResult } from '../../../src/compress/options.ts';
+import { digestOf, takeOver } from '../../../src/compress/solve/apply-solution.ts';
+import type { StoredLayer } from '../../../src/compress/solve/solution-file.ts';
+import type { Solution } from '../../../src/compress/solve/solution-reader.ts';
+import { findTargets } from '../../../src/compress/solve/targets.ts';
 import { compress } from '../../../src/compress.ts';
 import { f16BitsToF32 } from '../../../src/core/floats.ts';
+import { openOnnx } from '../../../src/formats/onnx/open.ts';
 import { NF4_LEVELS } from '../../../src/numerics/encodings/codebooks.ts';
+import { planCompression } from '../../../src/planning/plan-onnx.ts';
 import type { Recipe, Scheme } from '../../../src/planning/recipe.ts';
-import { withFolder, writeModel } from '../../formats/build-onnx.ts';
+import { floats, withFolder, writeModel } from '../../formats/build-onnx.ts';
 import { network, tokens } from './small-network.ts';
 
 function recipe(name: string, scheme: Scheme): Recipe {
@@ -251,6 +257,45 @@ describe('what --solution takes over', () => {
         verify: false,
       });
       for (const name of ['w1', 'w2']) expect(weights.find((one) => one.name === name)?.sqnr).toBe(Infinity);
+    });
+  });
+
+  test('real zero points that f16 is too coarse for take the grid that solving would have given; scales beyond it are refused', async () => {
+    await withFolder(async (folder) => {
+      const values = Float32Array.from({ length: 32 * 40 }, (_, i) => (i < 16 * 40 ? 3 : -2));
+      const plain = network();
+      plain.graph?.initializer.splice(1, 1, floats('w1', [32, 40], [...values]));
+      await using model = await openOnnx(await writeModel(folder, plain));
+      const half: Recipe = { ...recipe('half', nbits(4, false, 'real')), fp16: { keepIoTypes: true } };
+      const planned = await planCompression(model, half, { fileName: 'half.onnx' });
+      const targets = findTargets(model, planned).targets.filter(({ layer }) => layer.name === 'w1');
+      const taken = (scale: number, zero: number) => {
+        const stored: StoredLayer = {
+          ...{ weight: 'w1', name: 'w1', source: digestOf(values), outputs: 40, inputs: 32 },
+          ...{ bits: 4, groupSize: 16, algorithm: 'fit', errorBefore: 0, errorAfter: 0 },
+        };
+        const solution: Solution = {
+          file: 'w.safetensors',
+          algorithm: 'fit',
+          layers: new Map([[targets[0]?.layer.key ?? '', stored]]),
+          read: async () => ({
+            ...{ outputs: 40, inputs: 32, bits: 4, groupSize: 16, symmetric: false },
+            codes: new Uint8Array(32 * 40),
+            scales: new Float32Array(80).fill(scale),
+            zeroPoints: Float32Array.from({ length: 80 }, (_, i) => (i % 2 === 0 ? -zero : (zero * 2) / 3)),
+          }),
+          [Symbol.asyncDispose]: async () => {},
+        };
+        return takeOver(targets, solution, async () => values);
+      };
+      for (const [scale, zero] of [
+        [2 ** -20, 3 * 2 ** 20],
+        [2 ** -9, 3 * 2 ** 9],
+      ] as const) {
+        const found = (await taken(scale, zero)).solved.get(targets[0]?.layer.key ?? '')?.values ?? [];
+        for (const [i, value] of found.entries()) expect(value).toBeCloseTo(values[i] ?? 0, 2);
+      }
+      await expect(taken(1e5, 0)).rejects.toMatchObject({ code: 'E_SHAPE', details: { tensor: 'w1' } });
     });
   });
 
