@@ -6,14 +6,17 @@
  *
  * Minimises ‖(W − Q(W s) / s) X‖² over α in 0 … 1, for all weights that read the same inputs together; then, with `clip`, a clip
  * search weighted by E[(x / s)²]. The error is computed with the Gram matrix on up to 256 rows of each weight where it is there, else
- * by E[x²]. Cost: `points` roundings of the weights, and points · 256 · inputs² with the Gram matrix (fewer rows of wide weights).
+ * by E[x²] on all. Cost: `points` roundings of those rows, and points · 256 · inputs² / 2 with the Gram matrix (fewer rows of wide
+ * weights).
  */
 
 import type { InputStatistics } from '../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../errors.ts';
+import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { type GridKernels, referenceGridKernels } from '../kernels/grid/index.ts';
 import { clipSearch } from './clip-search.ts';
 import { importanceOf } from './grid.ts';
+import { quadraticForms } from './linear-algebra.ts';
 import { dequantizeMatrix, type GridOptions, type QuantizedMatrix, type WeightMatrix } from './matrix.ts';
 import { roundToNearest } from './rtn.ts';
 
@@ -50,6 +53,7 @@ const LEAST_MAGNITUDE = 1e-4;
 
 /**
  * Scales for the inputs that `weights` share, and the weights on their grids.
+ * @param algebra - SIMD kernels, which give the same numbers
  * @throws WhittleError E_SHAPE where the weights or the statistics are of different inputs; as checkMatrix and importanceOf
  */
 export function awq(
@@ -58,6 +62,7 @@ export function awq(
   options: GridOptions,
   search: AwqOptions = {},
   kernels: GridKernels = referenceGridKernels(),
+  algebra?: AlgebraKernels,
 ): AwqResult {
   const inputs = statistics.inputs;
   for (const weight of weights) {
@@ -70,6 +75,7 @@ export function awq(
   const importance = importanceOf(statistics, inputs) ?? new Float32Array(inputs).fill(1);
   const magnitudes = relativeMagnitudes(statistics);
   const points = search.points ?? 20;
+  const judged = weights.map((weight) => judgedRows(weight, statistics.gram));
   let best: Candidate = {
     alpha: 0,
     error: Number.POSITIVE_INFINITY,
@@ -79,9 +85,10 @@ export function awq(
     const alpha = k / points;
     const scales = scalesAt(magnitudes, alpha);
     let error = 0;
-    for (const weight of weights) {
-      const restored = effectiveOf(roundToNearest(scaled(weight, scales), options, kernels), scales);
-      error += outputError(weight, restored, importance, statistics.gram);
+    for (const [i, rows] of judged.entries()) {
+      const restored = effectiveOf(roundToNearest(scaled(rows, scales), options, kernels), scales);
+      const share = rows.outputs / Math.max(1, weights[i]!.outputs);
+      error += outputError(rows, restored, importance, statistics.gram, algebra) / share;
     }
     if (error < best.error) best = { alpha, error, scales };
   }
@@ -130,12 +137,27 @@ function effectiveOf(quantized: QuantizedMatrix, scales: Float32Array): Float32A
   return values;
 }
 
-/** tr((W − Ŵ) H (W − Ŵ)ᵀ) over evenly spread rows, or Σ E[x²] (w − ŵ)². Comparable between calls for one weight. */
+/** The rows of a weight that its error is taken from, spread evenly: rows do not share a grid. All, where they cost little. */
+function judgedRows(weight: WeightMatrix, gram: Float32Array | undefined): WeightMatrix {
+  const { values, outputs, inputs } = weight;
+  const affordable = Math.max(LEAST_GRAM_ROWS, Math.floor(GRAM_PRODUCTS / inputs ** 2));
+  const rows = Math.min(GRAM_ROWS, affordable);
+  if (gram === undefined || outputs <= rows) return weight;
+  const chosen = new Float32Array(rows * inputs);
+  for (let r = 0; r < rows; r++) {
+    const at = Math.floor((r * outputs) / rows) * inputs;
+    chosen.set(values.subarray(at, at + inputs), r * inputs);
+  }
+  return { values: chosen, outputs: rows, inputs };
+}
+
+/** tr((W − Ŵ) H (W − Ŵ)ᵀ), or Σ E[x²] (w − ŵ)². Comparable between calls for one weight. */
 function outputError(
-  { values, outputs, inputs }: WeightMatrix,
+  { values, inputs }: WeightMatrix,
   restored: Float32Array,
   importance: Float32Array,
   gram: Float32Array | undefined,
+  algebra: AlgebraKernels | undefined,
 ): number {
   let sum = 0;
   if (gram === undefined) {
@@ -144,18 +166,8 @@ function outputError(
     }
     return sum;
   }
-  const affordable = Math.max(LEAST_GRAM_ROWS, Math.floor(GRAM_PRODUCTS / inputs ** 2));
-  const rows = Math.min(GRAM_ROWS, affordable, outputs);
-  const error = new Float64Array(inputs);
-  for (let r = 0; r < rows; r++) {
-    const at = Math.floor((r * outputs) / rows) * inputs;
-    for (let j = 0; j < inputs; j++) error[j] = values[at + j]! - restored[at + j]!;
-    for (let i = 0; i < inputs; i++) {
-      let product = 0;
-      // H is symmetric: the half below the diagonal counts twice.
-      for (let j = 0; j < i; j++) product += gram[i * inputs + j]! * error[j]!;
-      sum += error[i]! * (2 * product + gram[i * inputs + i]! * error[i]!);
-    }
-  }
-  return (sum * outputs) / Math.max(1, rows);
+  const errors = new Float64Array(values.length);
+  for (let i = 0; i < errors.length; i++) errors[i] = values[i]! - restored[i]!;
+  for (const form of quadraticForms(errors, gram, inputs, algebra)) sum += form;
+  return sum;
 }

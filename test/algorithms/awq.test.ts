@@ -5,6 +5,7 @@ import { awq } from '../../src/algorithms/awq.ts';
 import { dequantizeMatrix, type WeightMatrix } from '../../src/algorithms/matrix.ts';
 import { roundToNearest } from '../../src/algorithms/rtn.ts';
 import { createRandom } from '../../src/core/random.ts';
+import { wasmAlgebraKernels } from '../../src/kernels/algebra/index.ts';
 
 const INPUTS = 96;
 const GRID = { bits: 3, groupSize: 32, symmetric: false };
@@ -68,6 +69,21 @@ describe('awq', () => {
       const plain = outputError(weight, dequantizeMatrix(roundToNearest(weight, GRID)), gram);
       expect(outputError(weight, result.effective[i]!, gram)).toBeLessThan(0.5 * plain);
     });
+  });
+
+  test('a weight of many rows is judged by some of them, with kernels as without', async () => {
+    const random = createRandom(9);
+    const values = Float32Array.from({ length: 400 * INPUTS }, () => random.normal() * 0.05);
+    const many: WeightMatrix = { values, outputs: 400, inputs: INPUTS };
+    const seen = { ...statistics, gram };
+    const algebra = await wasmAlgebraKernels();
+    expect(algebra).toBeDefined();
+    const plain = awq([many], seen, GRID, { clip: false });
+    const fast = awq([many], seen, GRID, { clip: false }, undefined, algebra);
+    expect(fast.alpha).toBe(plain.alpha);
+    expect(fast.effective).toEqual(plain.effective);
+    const rounded = outputError(many, dequantizeMatrix(roundToNearest(many, GRID)), gram);
+    expect(outputError(many, plain.effective[0]!, gram)).toBeLessThan(0.5 * rounded);
   });
 
   test('effective weights are the stored ones divided by the scales of their inputs', () => {

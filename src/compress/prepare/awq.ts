@@ -12,7 +12,7 @@ import type { GridOptions } from '../../algorithms/matrix.ts';
 import type { InputStatistics } from '../../calibration/statistics/input-statistics.ts';
 import { WhittleError } from '../../errors.ts';
 import type { FoldSite } from '../../formats/onnx/fold/sites.ts';
-import { type GridKernels, selectGridKernels } from '../../kernels/grid/index.ts';
+import { algebraKernels, gridKernels } from '../solve/kernels.ts';
 import { foldFactors, sitesOf } from './fold-site.ts';
 import type { GridOf } from './grids.ts';
 import type { PassContext, PreparationPass, PreparedPlace } from './pass.ts';
@@ -29,7 +29,6 @@ interface Place {
 
 export const awq: PreparationPass = async (context) => {
   const { model, signal } = context;
-  const kernels = await selectGridKernels();
   const found = (await sitesOf(model)).filter(({ takes }) => takes.every(({ isWeight }) => isWeight));
   const places = await placesOf(context, found);
   const reports: PreparedPlace[] = [];
@@ -40,19 +39,23 @@ export const awq: PreparationPass = async (context) => {
       if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
       const seen = statistics.get(place.weights[0]!.product.weight);
       if (seen === undefined) continue;
-      const { alpha, factors } = scalesOf(place, seen, kernels);
+      const { alpha, factors } = await scalesOf(place, seen);
       if (alpha === 0) continue;
       await foldFactors(model, place.site, factors);
       const what = `${place.site.channels} channels, ${place.weights.length} weights, α = ${alpha}`;
       reports.push({ at: place.site.value, what });
     }
   }
-  const summary =
-    reports.length === 0
-      ? 'no place where scales can be folded and gain something'
-      : `scales folded in ${reports.length} of ${found.length} places`;
-  return { summary, places: reports };
+  return { summary: summarize(found.length, places.length, reports.length), places: reports };
 };
+
+function summarize(found: number, places: number, folded: number): string {
+  if (folded > 0) return `scales folded in ${folded} of ${found} places`;
+  if (found === 0) return 'no place where scales can be folded';
+  return places === 0
+    ? `${found} places where scales can be folded, but no weight there that the mode stores on a grid and whose inputs can be looked at`
+    : `${found} places where scales can be folded, and none where they gain something`;
+}
 
 /** Places where all weights read the same values in the same order, and the plan has a grid for some of them. */
 async function placesOf(context: PassContext, sites: readonly FoldSite[]): Promise<Place[]> {
@@ -110,10 +113,11 @@ function* batches(places: readonly Place[]): Generator<Place[]> {
   if (batch.length > 0) yield batch;
 }
 
-function scalesOf({ site, weights, grid }: Place, seen: InputStatistics, kernels: GridKernels) {
-  const { alpha, inputScales } = searchScales(weights, seen, grid, { clip: false }, kernels);
+async function scalesOf({ site, weights, grid }: Place, seen: InputStatistics) {
+  const kernels = [await gridKernels(), await algebraKernels()] as const;
+  const { alpha, inputScales } = searchScales(weights, seen, grid, { clip: false }, ...kernels);
   const factors = new Float64Array(site.channels).fill(1);
-  const [{ channels }] = [weights[0]!];
+  const { channels } = weights[0]!;
   for (const [j, scale] of inputScales.entries()) factors[channels[j]!] = scale;
   return { alpha, factors };
 }

@@ -119,7 +119,8 @@ const awqScales: Method = {
   sequential: false,
   async solve(weight, grid, statistics) {
     const seen = required('awq', statistics);
-    const result = awq([weight], seen, grid, { clip: false }, await gridKernels());
+    const kernels = [await gridKernels(), await algebraKernels()] as const;
+    const result = awq([weight], seen, grid, { clip: false }, ...kernels);
     const [quantized] = result.quantized;
     if (quantized === undefined) throw new Error('one weight gives one result');
     return { quantized, effective: result.effective[0] };
