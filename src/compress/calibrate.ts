@@ -118,31 +118,35 @@ export async function calibrate(file: string, options: CalibrateOptions): Promis
   const resumed = before?.samples ?? 0;
   const step = Math.max(FEWEST_SAMPLES, Math.ceil(dataset.count / CHECKPOINTS));
   let set: StatisticsSet = before ?? { entries: new Map(), datasets: [], samples: 0 };
-  for (let from = resumed; from < dataset.count; from += step) {
-    const part = slice(dataset, from, Math.min(dataset.count, from + step));
-    const entries = await collectInputStatistics(
-      { proto: model.proto, resolve: model.tensorBytes },
-      part,
-      products,
-      {
-        runtime,
-        collect,
-        threads,
-        signal,
-        onProgress:
-          onProgress &&
-          ((progress) =>
-            onProgress({ ...progress, bytesDone: from + progress.bytesDone, bytesTotal: dataset.count })),
-      },
-    );
-    const tensors = await collectTensorStatistics(
-      { proto: model.proto, resolve: model.tensorBytes },
-      part,
-      wanted,
-      { runtime, axis: options.tensors?.axis, histograms: options.tensors?.histograms, threads, signal },
-    );
-    set = mergeSets(set, { entries, tensors, datasets: [drawn], samples: part.count });
-    await saveStatistics(output, set, { force: from > 0 || options.force });
+  try {
+    for (let from = resumed; from < dataset.count; from += step) {
+      const part = slice(dataset, from, Math.min(dataset.count, from + step));
+      const entries = await collectInputStatistics(
+        { proto: model.proto, resolve: model.tensorBytes },
+        part,
+        products,
+        {
+          runtime,
+          collect,
+          threads,
+          signal,
+          onProgress:
+            onProgress &&
+            ((progress) =>
+              onProgress({ ...progress, bytesDone: from + progress.bytesDone, bytesTotal: dataset.count })),
+        },
+      );
+      const tensors = await collectTensorStatistics(
+        { proto: model.proto, resolve: model.tensorBytes },
+        part,
+        wanted,
+        { runtime, axis: options.tensors?.axis, histograms: options.tensors?.histograms, threads, signal },
+      );
+      set = mergeSets(set, { entries, tensors, datasets: [drawn], samples: part.count });
+      await saveStatistics(output, set, { force: from > 0 || options.force });
+    }
+  } catch (error) {
+    throw stoppedBehind(error, set.samples, dataset.count);
   }
   if (names !== undefined && options.imatrix !== undefined) {
     await writeImatrix(options.imatrix, set, names, options);
@@ -183,6 +187,16 @@ function matchingValues({ proto, file }: OnnxModel, globs: readonly string[]): s
     });
   }
   return floats.filter(compileGlobs(globs));
+}
+
+/** A run that is stopped leaves the samples it has seen in the file, and says so. */
+function stoppedBehind(error: unknown, done: number, count: number): unknown {
+  if (!isWhittleError(error) || error.code !== 'E_ABORTED' || done === 0) return error;
+  return new WhittleError('E_ABORTED', error.message, {
+    ...error.details,
+    hint: `Run the same command with --resume to continue: ${done} of ${count} samples are done.`,
+    cause: error,
+  });
 }
 
 const ANEW = 'Begin anew with --force and without --resume, or name another file.';

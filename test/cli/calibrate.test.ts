@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { loadStatistics, saveStatistics } from '../../src/calibration/statistics/statistics-file.ts';
+import { calibrate } from '../../src/compress/calibrate.ts';
 import { openImatrix } from '../../src/formats/gguf/open.ts';
 import { encodeModel } from '../../src/formats/onnx/layout.ts';
 import { floats, graph, model, node, value, withFolder } from '../formats/build-onnx.ts';
@@ -112,5 +113,34 @@ test('a run goes on only with what it was begun with: data, seed, model, Gram ma
     await saveStatistics(out, { ...part, datasets: whole.datasets }, { force: true });
     expect(JSON.parse((await run(resume)).stdout)).toMatchObject({ samples: 12, resumed: 8 });
     expect((await loadStatistics(out)).entries.get('w')?.gram).toHaveLength(9);
+  });
+});
+
+test('a run that is stopped says how many samples are done and how to go on; one that has kept nothing does not', async () => {
+  await withFolder(async (folder) => {
+    const { path } = await writeModels(folder);
+    const output = join(folder, 'model.stats');
+    const stopAt = (sample: number) => {
+      const stop = new AbortController();
+      return calibrate(path, {
+        output,
+        dataset: { samples: 24 },
+        threads: 1,
+        signal: stop.signal,
+        onProgress: ({ bytesDone }) => {
+          if (bytesDone === sample) stop.abort();
+        },
+      });
+    };
+    const early = await stopAt(3).catch((error: unknown) => error);
+    expect(early).toMatchObject({ code: 'E_ABORTED' });
+    expect(early).not.toMatchObject({ details: { hint: expect.anything() } });
+    await expect(stopAt(11)).rejects.toMatchObject({
+      code: 'E_ABORTED',
+      details: {
+        hint: 'Run the same command with --resume to continue: 8 of 24 samples are done.',
+      },
+    });
+    expect((await loadStatistics(output)).samples).toBe(8);
   });
 });
