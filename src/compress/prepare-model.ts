@@ -8,6 +8,8 @@ import { WhittleError } from '../errors.ts';
 import { executeFiles } from '../execution/execute.ts';
 import { layoutModel } from '../formats/onnx/layout.ts';
 import { openOnnx } from '../formats/onnx/open.ts';
+import { assertMayWrite } from '../io/atomic-file.ts';
+import { isFileSource } from '../io/file-source.ts';
 import { makeFolder } from '../io/folder.ts';
 import type { CompressOptions } from './options.ts';
 import type { PassReport } from './prepare/pass.ts';
@@ -53,6 +55,9 @@ export async function prepareOnnx(input: string, options: PrepareModelOptions): 
   const original = await openOnnx(input);
   await using preparer = createPreparer();
   try {
+    // What stands in the way of the output is said before the work.
+    const inputs = isFileSource(original.source) ? [original.source.identity] : [];
+    await assertMayWrite(path, { force, inputs });
     const recipe = { name: 'prepare', prepare: passes };
     const prepared = await preparer.prepare(original, recipe, options);
     if (prepared === undefined || prepared.model === original) {

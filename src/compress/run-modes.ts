@@ -89,7 +89,7 @@ export async function runModes(
 
 /** Each option that decides bytes, as text. */
 function settingsOf(recipe: PlannedOutput['recipe'], options: CompressOptions): Record<string, string> {
-  const { algorithm, data, externalData, nonFinite, targets } = options;
+  const { algorithm, biasCorrection, data, externalData, nonFinite, solution, targets } = options;
   const { rules, exclude, fp16, static: fixed, prepare } = recipe;
   const source = data !== undefined && 'source' in data ? data : undefined;
   const all = {
@@ -99,6 +99,8 @@ function settingsOf(recipe: PlannedOutput['recipe'], options: CompressOptions): 
     static: fixed,
     prepare,
     algorithm,
+    biasCorrection,
+    solution,
     data: source,
     externalData,
     nonFinite,

@@ -45,7 +45,8 @@ export async function foldFactors(
   for (const end of [...gives, ...takes]) {
     const shared = currentTensor(model, end);
     const name = shared.name ?? '';
-    const isShared = index.consumers(model.graph, name).length > 1 && end.node.input[end.input] === name;
+    const isRead = index.consumers(model.graph, name).length > 1 || index.isOutput(model.graph, name);
+    const isShared = isRead && end.node.input[end.input] === name;
     const tensor = isShared ? copyFor(model, end, shared) : shared;
     const values = await model.read(tensor);
     scaleChannels(values, tensor.dims, end.layout, factors, end.side === 'gives');

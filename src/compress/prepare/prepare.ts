@@ -29,7 +29,7 @@ export interface PreparedModel {
 }
 
 export interface PrepareOptions
-  extends Pick<CompressOptions, 'data' | 'threads' | 'verify' | 'signal' | 'onProgress'> {
+  extends Pick<CompressOptions, 'data' | 'threads' | 'verify' | 'dryRun' | 'signal' | 'onProgress'> {
   /** Holds written values; must live until the files are written. */
   readonly spool: Spool;
   /** The grid that the plan has for a weight. */
@@ -68,7 +68,8 @@ export async function prepareModel(
   const model = editable.asModel();
   const notes = reports.map(({ pass, summary }) => `${pass}: ${summary}`);
   if (reports.every(({ places }) => places.length === 0)) return { model: original, reports, notes };
-  notes.push(...(await proof(original, model, options, await opened)));
+  // Nothing is written, and nothing proved, in a dry run.
+  if (options.dryRun !== true) notes.push(...(await proof(original, model, options, await opened)));
   return { model, reports, notes };
 }
 

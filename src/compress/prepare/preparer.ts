@@ -36,7 +36,7 @@ export function createPreparer(): Preparer {
   const made = new Map<OnnxModel, Map<string, Promise<PreparedModel>>>();
   return {
     async prepare(model, { name: mode, prepare = [], static: isStatic }, options, plan) {
-      const { data, threads, verify, signal, onProgress } = options;
+      const { data, threads, verify, dryRun, signal, onProgress } = options;
       const steps: readonly PreparationStep[] = parsePreparation(prepare);
       if (steps.length === 0) return undefined;
       const known = made.get(model) ?? new Map<string, Promise<PreparedModel>>();
@@ -49,6 +49,7 @@ export function createPreparer(): Preparer {
         data,
         threads,
         verify,
+        dryRun,
         signal,
         onProgress,
         gridOf: plan && isStatic === undefined ? gridsOf(plan) : undefined,

@@ -78,7 +78,11 @@ function smoothing(
   const alpha = Number(setting);
   const factors = smoothingFactors(peaks, readingPeaks(weights, site.channels), alpha);
   const before = expectedError(weights, { peaks, power }, new Float64Array(site.channels).fill(1));
-  return { alpha, factors, share: expectedError(weights, { peaks, power }, factors) / before };
+  return {
+    alpha,
+    factors,
+    share: before > 0 ? expectedError(weights, { peaks, power }, factors) / before : 1,
+  };
 }
 
 function percent(share: number): string {

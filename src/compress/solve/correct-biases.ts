@@ -25,6 +25,7 @@ import { createTemporaryFolder } from '../../io/temporary-folder.ts';
 import { type Kernels, selectKernels } from '../../kernels/index.ts';
 import type { Planned } from '../../planning/plan-onnx.ts';
 import { onnxruntimeNode } from '../../runtime/onnxruntime-node.ts';
+import type { CompressOptions } from '../options.ts';
 import { type BiasSite, findBiasSites } from './bias-sites.ts';
 
 /** How far the mean of an output was off. */
@@ -45,6 +46,8 @@ export interface CorrectedBiases {
 export interface CorrectOptions extends RunOptions {
   readonly dataset: Dataset;
   readonly threads?: number | undefined;
+  /** As the files are written. */
+  readonly nonFinite?: CompressOptions['nonFinite'];
 }
 
 /** @param model - what was planned for: of a prepared mode the prepared model */
@@ -56,12 +59,13 @@ export async function correctBiases(
   const folder = await createTemporaryFolder();
   try {
     const { files, tasks } = planned;
-    const { threads, signal } = options;
+    const { threads, nonFinite, signal } = options;
     await executeFiles({
       files,
       tasks,
       target: { directory: folder.path('.') },
       threads,
+      nonFinite,
       signal,
       journal: false,
     });

@@ -135,7 +135,12 @@ async function solveEach(
       solution === undefined &&
       path === undefined &&
       !mode.tasks.some(({ operation }) => hasRealZeros(operation));
-    if (mode.output.recipe.static !== undefined || encoded) {
+    if (mode.output.recipe.static !== undefined) {
+      const { plan } = mode;
+      results.push({ ...mode, plan: { ...plan, notes: [...plan.notes, ...unusedChoice(options)] } });
+      continue;
+    }
+    if (encoded) {
       results.push(mode);
       continue;
     }
@@ -220,6 +225,18 @@ function methodOf(algorithm: string): Method | undefined {
 
 function hasRealZeros(operation: Operation): boolean {
   return operation.kind === 'matmul-nbits' && operation.zeroPoints === 'real';
+}
+
+/** What was asked for by name and a static mode has no use for. */
+function unusedChoice({ algorithm = 'auto', solution }: CompressOptions): string[] {
+  const unused = [
+    ...(algorithm === 'auto' || algorithm === 'rtn' ? [] : [`the algorithm ${algorithm}`]),
+    ...(solution === undefined ? [] : ['the solution']),
+  ];
+  if (unused.length === 0) return [];
+  return [
+    `Static modes round weights to nearest, on scales made with those of the activations: ${unused.join(' and ')} was not used. Preparations and bias correction improve them.`,
+  ];
 }
 
 function unusedData(method: Method | undefined, dataset: Dataset | undefined): string[] {

@@ -16,11 +16,12 @@ export interface SolvedModels extends AsyncDisposable {
   settle(error: unknown): Promise<unknown>;
 }
 
-/** @throws WhittleError what opening the data and solving throw; nothing is kept then */
+/** @throws WhittleError E_USAGE where biases are to be corrected without data; what opening the data and solving throw; nothing is kept then */
 export async function solveOnData(
   models: readonly PlannedModel[],
   options: CompressOptions,
 ): Promise<SolvedModels> {
+  if (options.biasCorrection === true && options.data === undefined) throw needsData();
   const spool = createSpool();
   try {
     const solved = await solveModes(models, options, spool);
@@ -44,24 +45,25 @@ export async function solveOnData(
   }
 }
 
-/** @throws WhittleError E_USAGE without data */
+function needsData(): WhittleError {
+  return new WhittleError('E_USAGE', 'bias correction compares means of outputs, and no data was given', {
+    expected: '--data with a text, arrays or images (docs/data.md)',
+  });
+}
+
 async function withBiases(
   models: readonly PlannedModel[],
   options: CompressOptions,
 ): Promise<readonly PlannedModel[]> {
-  const { data, threads, signal, onProgress } = options;
-  if (data === undefined) {
-    throw new WhittleError('E_USAGE', 'bias correction compares means of outputs, and no data was given', {
-      expected: '--data with a text, arrays or images (docs/data.md)',
-    });
-  }
+  const { data, threads, nonFinite, signal, onProgress } = options;
+  if (data === undefined) throw needsData();
   const { correctBiases } = await import('./correct-biases.ts');
   const corrected: PlannedModel[] = [];
   for (const { model, modes } of models) {
     const dataset = await openModelData(model, data, options);
     const own: PlannedMode[] = [];
     for (const mode of modes) {
-      const run = { dataset, threads, signal, onProgress };
+      const run = { dataset, threads, nonFinite, signal, onProgress };
       const { planned, biases, notes } = await correctBiases(mode.prepared?.model ?? model, mode, run);
       own.push({ ...mode, ...planned, corrected: { biases, notes } });
     }

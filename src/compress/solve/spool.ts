@@ -33,7 +33,7 @@ export function createSpool(heldBytes = HELD_BYTES): Spool {
       folder ??= await mkdtemp(join(tmpdir(), 'whittle-solved-'));
       const path = join(folder, `${sources.length}.parts`);
       try {
-        await writeFile(path, Buffer.concat([...parts.values()]));
+        await writeFile(path, parts.values());
         await utimes(path, 0, 0);
       } catch (cause) {
         throw ioError(path, cause);

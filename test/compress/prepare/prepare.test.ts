@@ -1,11 +1,12 @@
 /** Preparations from `compress`: the result computes what the original does and quantizes better; wrong use is refused. */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Dataset } from '../../../src/calibration/data/dataset.ts';
 import { executePlan } from '../../../src/compress/execute-plan.ts';
 import { prepareModel } from '../../../src/compress/prepare/prepare.ts';
+import { prepareOnnx } from '../../../src/compress/prepare-model.ts';
 import { createSpool } from '../../../src/compress/solve/spool.ts';
 import { compress } from '../../../src/compress.ts';
 import type { ModelProto } from '../../../src/formats/onnx/messages.ts';
@@ -140,6 +141,78 @@ test('a plan that was saved with preparations writes the same bytes', () =>
     await executePlan(original, results[0]!.plan, { directory: join(folder, 'later'), threads: 1 });
     const written = await readFile(join(folder, 'later', 'direct.onnx'));
     expect(written.equals(await readFile(output))).toBe(true);
+  }));
+
+test('what an algorithm is for has no place in a static mode, and a note says so', () =>
+  withFolder(async (folder) => {
+    const input = await writeModel(folder, loudNetwork());
+    const run = (algorithm: 'gptq' | 'awq' | undefined) =>
+      compress(input, {
+        to: ['static-int8'],
+        algorithm,
+        data: samples(),
+        output: join(folder, `${algorithm}.onnx`),
+        threads: 1,
+        verify: false,
+      });
+    for (const algorithm of ['gptq', 'awq'] as const) {
+      const { results } = await run(algorithm);
+      expect(results[0]!.notes.join()).toContain(`the algorithm ${algorithm} was not used`);
+    }
+    expect((await run(undefined)).results[0]!.notes.join()).not.toContain('was not used');
+  }));
+
+test('a dry run prepares, and speaks of no proof', () =>
+  withFolder(async (folder) => {
+    const input = await writeModel(folder, unevenNetwork());
+    const { results } = await compress(input, {
+      to: ['q8'],
+      prepare: ['equalize'],
+      dryRun: true,
+      verify: false,
+    });
+    expect(results[0]!.notes.join()).toContain('equalize: 1 places');
+    expect(results[0]!.notes.join()).not.toContain('compared with the original');
+  }));
+
+test('an output in the way is told before a pass looks for its data', () =>
+  withFolder(async (folder) => {
+    const input = await writeModel(folder, loudNetwork());
+    const output = join(folder, 'there.onnx');
+    await writeFile(output, 'mine');
+    const run = (path: string) =>
+      prepareOnnx(input, { passes: ['smooth'], output: path, force: path === input });
+    await expect(run(output)).rejects.toMatchObject({ code: 'E_OUTPUT_EXISTS' });
+    await expect(run(input)).rejects.toMatchObject({ code: 'E_OUTPUT_IS_INPUT' });
+    expect(await readFile(output, 'utf8')).toBe('mine');
+  }));
+
+test('where no weight lies on a grid, awq says that rather than that there is no place', () =>
+  withFolder(async (folder) => {
+    const input = await writeModel(folder, loudNetwork());
+    const { results } = await compress(input, {
+      to: ['fp16'],
+      prepare: ['awq'],
+      data: samples(),
+      output: join(folder, 'half.onnx'),
+      threads: 1,
+      verify: false,
+    });
+    expect(results[0]!.prepared?.[0]?.summary).toMatch(/no weight there that the mode stores on a grid/);
+  }));
+
+test('an initializer that the model also gives out keeps its values', () =>
+  withFolder(async (folder) => {
+    const proto = loudNetwork();
+    proto.graph!.output.push(value('scale', 'f32', [WIDTH]));
+    const input = await writeModel(folder, proto);
+    await using spool = createSpool();
+    await using original = await openOnnx(input);
+    const steps = parsePreparation(['smooth=0.5']);
+    const { model, reports } = await prepareModel(original, steps, { spool, data: samples(), threads: 1 });
+    expect(reports[0]!.places).toHaveLength(1);
+    const kept = model.proto.graph!.initializer.find(({ name }) => name === 'scale')!;
+    expect(new Float32Array((await model.readTensor(kept)).slice().buffer)[5]).toBe(100);
   }));
 
 test('a run that stopped is not continued with other preparations', () =>

@@ -147,7 +147,11 @@ describe('bias correction', () => {
     await withFolder(async (folder) => {
       const path = await writeModel(folder, network(), { name: 'net.onnx' });
       const options = { to: ['q4'], biasCorrection: true, threads: 1, output: join(folder, 'o.onnx') };
-      await expect(compress(path, options)).rejects.toMatchObject({ code: 'E_USAGE' });
+      const phases: string[] = [];
+      const onProgress = ({ phase }: { phase: string }): void => void phases.push(phase);
+      await expect(compress(path, { ...options, onProgress })).rejects.toMatchObject({ code: 'E_USAGE' });
+      // Before any work.
+      expect(phases).toEqual([]);
       const bare = model(
         graph({
           nodes: [node('MatMul', ['x', 'w'], ['y'])],
