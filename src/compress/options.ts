@@ -79,6 +79,11 @@ export interface CompressOptions extends RunOptions {
   readonly maxLoss?: MaxLoss | undefined;
   /** Worker threads; default: all cores. 1 runs in this thread. */
   readonly threads?: number | undefined;
+  /**
+   * Bytes of Gram matrices (and what compares with the float model) that solving holds at once; layers with more are calibrated in parts,
+   * each with a run over the data of its own, and the same result. Default: 1 GiB. One layer may take more.
+   */
+  readonly matrixBytes?: number | undefined;
   /** Replace existing outputs. */
   readonly force?: boolean | undefined;
   readonly externalData?: 'auto' | 'always' | 'never' | undefined;

@@ -16,11 +16,12 @@ import type { Runtime } from '../../runtime/runtime.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { InputStatistics } from '../statistics/input-statistics.ts';
 import { mergeStatistics } from '../statistics/merge.ts';
+import { sumsKey } from './matrix-bytes.ts';
 import { notFiniteError } from './not-finite.ts';
 import { type PrefixMemory, reusePrefix } from './prefix.ts';
 import { borderOf, type Progress } from './prefix-plan.ts';
 import type { Collected, Product } from './products.ts';
-import { addRows, rowsKey } from './rows.ts';
+import { addRows } from './rows.ts';
 import { addSums, type InputSums, type Reference } from './sums.ts';
 import { type CalibrationModel, copyModel, openTapped, walkSamples } from './tapped-model.ts';
 
@@ -85,8 +86,9 @@ export async function collectStage(
     await prefix?.take(outputs);
   });
   await prefix?.finish();
+  const sums = new Map([...taps].map(([key, tap]) => [key, tap.sums.result()]));
   for (const product of products) {
-    const found = taps.get(tapKey(product, options.collect))!.sums.result();
+    const found = sums.get(sumsKey(product, options.collect))!;
     const before = results.get(product.weight);
     results.set(product.weight, before === undefined ? found : mergeStatistics(before, found));
   }
@@ -127,7 +129,7 @@ async function buildTapped(
   reuse?.addOutputs(graph);
   const taps = new Map<string, Tap>();
   for (const product of products) {
-    const key = tapKey(product, collect);
+    const key = sumsKey(product, collect);
     if (taps.has(key)) continue;
     const rows = addRows(graph, product);
     const reference = names && addReference(graph, product, wantsDrift, names);
@@ -140,12 +142,6 @@ async function buildTapped(
 function findBorder(copy: ModelProto, inputs: readonly string[], progress: Progress): string[] {
   pruneToOutputs(copy, [...new Set([...inputs, ...progress.later])]);
   return copy.graph === undefined ? [] : borderOf(copy.graph, progress);
-}
-
-/** Products with the same key have the same sums; each has a drift of its own. */
-function tapKey(product: Product, collect: readonly Collected[]): string {
-  const own = product.sum !== undefined && collect.includes('drift');
-  return own ? JSON.stringify([rowsKey(product), product.sum]) : rowsKey(product);
 }
 
 function addReference(

@@ -25,7 +25,7 @@ export interface RunningMatrix {
   into(): Iterable<readonly [string, RuntimeTensor]>;
   /** Takes over what a run gave; false where the diagonal is not finite. */
   take(outputs: ReadonlyMap<string, RuntimeTensor>): boolean;
-  /** f32 [inputs, inputs], or [groups, inputs, inputs]. */
+  /** f32 [inputs, inputs], or [groups, inputs, inputs]. To be called once: what it is made of is let go. */
   result(): Float32Array;
 }
 
@@ -110,9 +110,11 @@ function runningMatrix({ inputs, groups }: Rows, pieces: readonly Piece[], mirro
       const [only] = pieces;
       if (pieces.length === 1 && only !== undefined && !mirrored) return valuesOf(only.state);
       const matrix = new Float32Array(groups * inputs * inputs);
-      for (const { state, firstRow } of pieces) {
+      for (const piece of pieces) {
+        const { state, firstRow } = piece;
         const values = valuesOf(state);
         const columns = state.shape.at(-1)!;
+        piece.state = { ...state, data: new Uint8Array(0) };
         for (let row = 0; row * columns < values.length; row++) {
           const at = row + firstRow;
           // What lies right of the diagonal in a strip is the mirror image of what lies below it.

@@ -17,6 +17,7 @@ export interface InputSums {
   into(): Iterable<readonly [string, RuntimeTensor]>;
   /** Adds one run; false where something is not finite: the sums are worthless then. */
   add(outputs: ReadonlyMap<string, RuntimeTensor>): boolean;
+  /** To be called once: matrices are given away. */
   result(): InputStatistics;
 }
 

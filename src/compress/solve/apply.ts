@@ -43,6 +43,8 @@ export interface ApplyOptions extends RunOptions {
   readonly save?: ((solved: readonly SolvedWeight[]) => Promise<void>) | undefined;
   readonly dataset?: Dataset | undefined;
   readonly threads?: number | undefined;
+  /** As in `SolveOptions`. */
+  readonly matrixBytes?: number | undefined;
   /** Holds the parts until the files are written. */
   readonly spool: Spool;
 }
@@ -128,7 +130,7 @@ async function solveTargets(
   kernels: Kernels,
   options: ApplyOptions,
 ): Promise<Found> {
-  const { dataset, signal, onProgress } = options;
+  const { dataset, matrixBytes, signal, onProgress } = options;
   const byKey = new Map(targets.map((target) => [target.layer.key, target]));
   const gridOf = ({ key }: Layer): LayerGrid => byKey.get(key)!.grid;
   const read = (layer: Layer): Promise<Float32Array> => readFinite(model, layer, kernels);
@@ -153,6 +155,7 @@ async function solveTargets(
   const solved = await solveLayers(layers, {
     ...shared,
     method: storable(method),
+    matrixBytes,
     settled,
     collect: collector?.collect,
   });

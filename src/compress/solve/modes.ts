@@ -120,7 +120,7 @@ async function solveEach(
   spool: Spool,
 ): Promise<PlannedMode[]> {
   const { method, dataset, solution } = given;
-  const { threads, signal, onProgress, saveSolution: path } = options;
+  const { threads, matrixBytes, signal, onProgress, saveSolution: path } = options;
   // What --resume may replace was settled before the work.
   const force = options.force === true || options.resume === true;
   const uses = (method?.needs.length ?? 0) > 0;
@@ -153,6 +153,7 @@ async function solveEach(
       save: path === undefined ? undefined : (all) => saveSolution(path, all, { algorithm, data }, { force }),
       dataset: uses ? dataset : undefined,
       threads,
+      matrixBytes,
       signal,
       onProgress,
       spool,

@@ -28,6 +28,7 @@ import { WhittleError } from '../../errors.ts';
 import { placesFirst } from './filters.ts';
 import { algebraKernels } from './kernels.ts';
 import { fromMatrix, type Layer, toMatrix } from './layers.ts';
+import { inParts } from './parts.ts';
 import { relativeErrors } from './relative-error.ts';
 
 /** What a weight's codes stand for: evenly spaced values, or the levels of a code book. */
@@ -109,6 +110,11 @@ export interface SolveOptions extends RunOptions {
   readonly settled?: ReadonlyMap<string, Float32Array> | undefined;
   /** Without it no statistics are collected; methods that need them refuse. */
   readonly collect?: CollectStatistics | undefined;
+  /**
+   * Bytes of the matrices among the statistics that are held at once (default 1 GiB): a stage with more is collected in parts, in as many
+   * runs. The result does not depend on it.
+   */
+  readonly matrixBytes?: number | undefined;
   /** Hears of each layer before the next one begins. */
   readonly onSolved?: ((layer: Layer, solved: SolvedLayer) => Promise<void>) | undefined;
   readonly onLayer?: ((report: LayerReport, done: number, total: number) => void) | undefined;
@@ -125,35 +131,37 @@ export async function solveLayers(
   const weightBytes = layers.reduce((sum, { outputs, inputs }) => sum + outputs * inputs * 4, 0);
   let bytesDone = 0;
   for (const stage of stagesOf(layers, method)) {
-    const statistics =
-      collect === undefined || method.needs.length === 0
-        ? undefined
-        : await collect(
-            stage.flatMap(({ products }) => products),
-            replaced,
-            method.needs,
-          );
-    for (const layer of stage) {
-      // A turn of the event loop, so that a signal is heard.
-      await setImmediate();
-      if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
-      onProgress?.({
-        phase: `${method.name}, layer ${solved.size + 1} of ${layers.length}`,
-        bytesDone,
-        bytesTotal: weightBytes,
-        tensor: layer.name,
-      });
-      const values = toMatrix(await read(layer), layer);
-      const weight: WeightMatrix = { values, outputs: layer.outputs, inputs: layer.inputs };
-      const grid = gridOf(layer);
-      const seen = placesFirst(statistics?.get(layer.key), layer);
-      const done = await solveOne(layer, weight, grid, seen, options);
-      solved.set(layer.key, done);
-      replaced.set(layer.key, done.values);
-      await options.onSolved?.(layer, done);
-      bytesDone += values.byteLength;
-      onLayer?.(done.report, solved.size, layers.length);
+    for (const part of inParts(stage, (layer) => layer, method.needs, options.matrixBytes)) {
+      const statistics =
+        collect === undefined || method.needs.length === 0
+          ? undefined
+          : await collect(
+              part.flatMap(({ products }) => products),
+              replaced,
+              method.needs,
+            );
+      for (const layer of part) {
+        // A turn of the event loop, so that a signal is heard.
+        await setImmediate();
+        if (signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
+        onProgress?.({
+          phase: `${method.name}, layer ${solved.size + 1} of ${layers.length}`,
+          bytesDone,
+          bytesTotal: weightBytes,
+          tensor: layer.name,
+        });
+        const values = toMatrix(await read(layer), layer);
+        const weight: WeightMatrix = { values, outputs: layer.outputs, inputs: layer.inputs };
+        const seen = placesFirst(statistics?.get(layer.key), layer);
+        const done = await solveOne(layer, weight, gridOf(layer), seen, options);
+        solved.set(layer.key, done);
+        await options.onSolved?.(layer, done);
+        bytesDone += values.byteLength;
+        onLayer?.(done.report, solved.size, layers.length);
+      }
     }
+    // All layers of a stage see the same prefix, in however many parts they are collected.
+    for (const { key } of stage) replaced.set(key, solved.get(key)!.values);
   }
   return solved;
 }
