@@ -85,10 +85,18 @@ async function correct(
   const { dataset, threads, signal, onProgress } = options;
   const kernels = await selectKernels();
   const proto = cloneModel(written.proto);
-  const sites = findBiasSites(proto, float.proto);
+  const found = findBiasSites(proto, float.proto);
+  // Varints (half precision in `int32_data`) take more or fewer bytes with their values, and the plan says where everything stands.
+  const sites = found.filter(({ bias }) => bias.int32Data === undefined);
+  const left =
+    sites.length === found.length
+      ? []
+      : [
+          `Bias correction left ${found.length - sites.length} biases as they were: they are stored as int32_data, whose size depends on the values.`,
+        ];
   if (sites.length === 0) {
     const none = 'Bias correction found no quantized product with a bias.';
-    return { planned, biases: [], notes: [none] };
+    return { planned, biases: [], notes: found.length === 0 ? [none] : left };
   }
   const collect = (model: OnnxModel, products: readonly Product[]) =>
     collectInputStatistics(
@@ -118,9 +126,9 @@ async function correct(
   for (const stage of stages) {
     progress(done++);
     const own = sites.filter((site) => site.stage === stage);
-    const found = await collect(quantized, tap(own));
+    const means = await collect(quantized, tap(own));
     for (const site of own) {
-      const shift = shiftOf(wanted.get(site.value), found.get(site.value));
+      const shift = shiftOf(wanted.get(site.value), means.get(site.value));
       await addToBias(quantized, site, shift, kernels);
     }
   }
@@ -135,7 +143,7 @@ async function correct(
     };
   });
   const corrected = await withBiases(float, planned, quantized, sites, kernels);
-  return { planned: corrected, biases, notes: [describe(biases)] };
+  return { planned: corrected, biases, notes: [describe(biases), ...left] };
 }
 
 /** The channels of a value as inputs of a product: its rows, or its places. */

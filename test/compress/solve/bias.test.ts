@@ -9,7 +9,17 @@ import { openOnnx } from '../../../src/formats/onnx/open.ts';
 import { presetRecipe } from '../../../src/planning/presets.ts';
 import type { Recipe } from '../../../src/planning/recipe.ts';
 import { dataset, f32 } from '../../calibration/collect/runs.ts';
-import { floats, graph, model, node, value, withFolder, writeModel } from '../../formats/build-onnx.ts';
+import {
+  emptyTensor,
+  floats,
+  graph,
+  model,
+  node,
+  tensor,
+  value,
+  withFolder,
+  writeModel,
+} from '../../formats/build-onnx.ts';
 import { normals } from '../../rewrite/run.ts';
 
 const C = 8;
@@ -142,6 +152,55 @@ describe('bias correction', () => {
       expect(bytes[0]).toEqual(bytes[1]);
     });
   });
+
+  test('a bias in half precision is corrected; one that is stored as varints stays, and the note says so', () =>
+    withFolder(async (folder) => {
+      const weights = Uint16Array.from({ length: 64 * 64 }, (_, i) => 0x2c00 + ((i * 7919) % 1023));
+      const halves = Uint16Array.from({ length: 64 }, (_, i) => 0xb800 + i);
+      const varints = [...halves].flatMap((v) => [(v & 127) | 128, ((v >> 7) & 127) | 128, v >> 14]);
+      const raw = tensor('b', 'f16', [64], new Uint8Array(halves.buffer));
+      const typed = {
+        ...emptyTensor('b', 'f16', [64]),
+        int32Data: { kind: 'inline', bytes: Uint8Array.from(varints) } as const,
+      };
+      const notes: string[] = [];
+      for (const [name, bias] of [
+        ['raw', raw],
+        ['typed', typed],
+      ] as const) {
+        const proto = model(
+          graph({
+            nodes: [
+              node('Cast', ['x'], ['h'], { attributes: { to: 10n } }),
+              node('MatMul', ['h', 'w'], ['m']),
+              node('Add', ['m', 'b'], ['a']),
+              node('Cast', ['a'], ['y'], { attributes: { to: 1n } }),
+            ],
+            initializers: [tensor('w', 'f16', [64, 64], new Uint8Array(weights.buffer)), bias],
+            inputs: [value('x', 'f32', ['n', 64])],
+            outputs: [value('y', 'f32', ['n', 64])],
+          }),
+        );
+        const { results } = await compress(await writeModel(folder, proto, { name: `${name}.onnx` }), {
+          to: ['q4'],
+          algorithm: 'rtn',
+          biasCorrection: true,
+          data: dataset([
+            {
+              x: f32(
+                [4, 64],
+                Float32Array.from(normals(256, 2), (v) => v + 1),
+              ),
+            },
+          ]),
+          output: join(folder, `${name}-q4.onnx`),
+          threads: 1,
+        });
+        notes.push(results[0]!.notes.join(' '));
+      }
+      expect(notes[0]).toMatch(/Bias correction: 1 biases/);
+      expect(notes[1]).toMatch(/left 1 biases as they were/);
+    }));
 
   test('without data it is refused; without biases it says so', async () => {
     await withFolder(async (folder) => {
