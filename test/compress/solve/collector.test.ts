@@ -124,7 +124,7 @@ test.skipIf(lm === undefined || text === undefined)(
       const data = await openModelData(
         source,
         {
-          source: { kind: 'text', file: text!, tokenizer: sharedPath('models/lm') },
+          source: { kind: 'text', file: text!, tokenizer: sharedPath('models/lm')! },
           samples: 2,
           sequence: 32,
         },
