@@ -52,6 +52,10 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+// onnxruntime-node 1.30 on Linux reports its use to its makers unless told not to, and leaves a log of that in the temporary folder
+// for each process. Who runs whittle has not asked for either; a value that is set already stands.
+process.env.ORT_DISABLE_TELEMETRY ??= '1';
+
 // The kernels' module is small and every run is short: compile all of it well at once instead of starting with slow code and
 // replacing it while the work goes on (a quarter of the time of a 512 MiB run). For this program only, never for a library user.
 setFlagsFromString('--no-wasm-dynamic-tiering');

@@ -48,6 +48,8 @@ export interface RunSettings {
   readonly closeStdout?: boolean;
   /** Called when the child has written to stderr for the first time. */
   readonly onFirstOutput?: (child: ReturnType<typeof spawn>) => void;
+  /** Called once, when what the child has written to stderr matches. */
+  readonly onOutput?: { readonly like: RegExp; readonly act: (child: ReturnType<typeof spawn>) => void };
 }
 
 export function whittle(args: readonly string[], settings: RunSettings = {}): Promise<Outcome> {
@@ -64,7 +66,10 @@ export function whittle(args: readonly string[], settings: RunSettings = {}): Pr
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       if (stderr === '') settings.onFirstOutput?.(child);
+      const before = stderr;
       stderr += text;
+      const { onOutput } = settings;
+      if (onOutput?.like.test(stderr) === true && !onOutput.like.test(before)) onOutput.act(child);
     });
     if (settings.closeStdout === true) child.stdout.destroy();
     child.on('error', reject);
