@@ -14,6 +14,7 @@ import { assertMayWrite } from '../../io/atomic-file.ts';
 import { isFileSource } from '../../io/file-source.ts';
 import { makeFolder } from '../../io/folder.ts';
 import type { PlannedGguf } from '../../planning/gguf/options.ts';
+import { removeSolved, settleSolved } from '../solve/solved-journal.ts';
 import { describeOutput, perWeight } from './describe.ts';
 import { imatrixSources } from './imatrix-sources.ts';
 import type { GgufReport, QuantizeGgufOptions } from './options.ts';
@@ -45,12 +46,8 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
     );
     planned.push({ path, plan });
   }
-  if (solver !== undefined && options.dryRun !== true) {
-    await assertMayAppear(model, planned, options);
-    for (const [index, { path, plan }] of planned.entries())
-      planned[index] = { path, ...(await solver.solve(plan)) };
-  }
-  const execution = options.dryRun === true ? undefined : await execute(model, imatrix, planned, options);
+  const execution =
+    options.dryRun === true ? undefined : await solveAndExecute(solver, model, imatrix, planned, options);
   const weights = model.tensors.reduce((sum, tensor) => sum + valueCount(tensor), 0);
   const tensorBytes = model.tensors.reduce((sum, { data }) => sum + data.length, 0);
   return {
@@ -70,6 +67,30 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
 interface PlannedOutput extends Partial<Omit<SolvedGguf, 'plan'>> {
   readonly path: string;
   readonly plan: PlannedGguf;
+}
+
+/** @param planned - gets the plans with solved weights in the place of those without */
+async function solveAndExecute(
+  solver: GgufSolver | undefined,
+  model: GgufModel,
+  imatrix: Imatrix | undefined,
+  planned: PlannedOutput[],
+  options: QuantizeGgufOptions,
+): Promise<ExecutionReport> {
+  if (solver === undefined) return execute(model, imatrix, planned, options);
+  await assertMayAppear(model, planned, options);
+  for (const { path } of planned) await makeFolder(dirname(path));
+  try {
+    for (const [index, { path, plan }] of planned.entries())
+      planned[index] = { path, ...(await solver.solve(plan, path)) };
+    const execution = await execute(model, imatrix, planned, options);
+    for (const { path } of planned) await removeSolved(path);
+    return execution;
+  } catch (error) {
+    let told: unknown = error;
+    for (const { path } of planned) told = await settleSolved(path, told);
+    throw told;
+  }
 }
 
 /** What stands in the way of an output is said before the data is run, not after it. A run that goes on has its own rules. */

@@ -7,7 +7,7 @@
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isRecord } from '../../calibration/data/read-text.ts';
-import { EXIT, WhittleError } from '../../errors.ts';
+import { type ErrorCode, EXIT, isWhittleError, WhittleError } from '../../errors.ts';
 import { systemCode } from '../../io/disk.ts';
 import { ioError } from '../../io/file-source.ts';
 import { type SolvedWeight, saveSolution } from './solution-file.ts';
@@ -21,22 +21,72 @@ export interface SolvedJournal extends AsyncDisposable {
   keep(weight: SolvedWeight): Promise<void>;
 }
 
+/** How a layer is kept in a file of its own. */
+interface KeptForm<Kept, Part> {
+  save(path: string, kept: Kept): Promise<void>;
+  open(path: string): Promise<Part>;
+}
+
+interface SolvedFolder<Kept, Part> {
+  readonly folder: string;
+  /** What a stopped run left. */
+  readonly parts: readonly Part[];
+  readonly count: number;
+  keep(kept: Kept): Promise<void>;
+}
+
 const RUN = 'run.json';
 
 export function journalFolder(output: string): string {
   return `${output}.solved`;
 }
 
-/**
- * @param run - all that decides what is solved, as plain data
- * @param resume - go on with what is there; else it is removed
- * @throws WhittleError E_RESUME where the run is another one, E_OUTPUT_EXISTS where the folder is not ours, and what reading solutions throws
- */
+/** The journal of ONNX weights, as solution files. @throws WhittleError as `openSolvedFolder`, and what reading solutions throws */
 export async function openSolvedJournal(
   output: string,
   run: Readonly<Record<string, unknown>>,
   resume: boolean,
 ): Promise<SolvedJournal> {
+  const opened: Solution[] = [];
+  const close = async (): Promise<void> => {
+    for (const part of opened.splice(0)) await part[Symbol.asyncDispose]();
+  };
+  try {
+    const kept = await openSolvedFolder<SolvedWeight, Solution>(output, run, resume, {
+      async open(path) {
+        const part = await openSolution(path);
+        opened.push(part);
+        return part;
+      },
+      save: (path, weight) =>
+        saveSolution(path, [weight], { algorithm: weight.report.algorithm }, { force: true }),
+    });
+    const { folder, parts } = kept;
+    return {
+      solution: parts.length === 0 ? undefined : joined(folder, parts),
+      get count() {
+        return kept.count;
+      },
+      keep: kept.keep,
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/**
+ * @param run - all that decides what is solved, as plain data
+ * @param resume - go on with what is there; else it is removed
+ * @throws WhittleError E_RESUME where the run is another one, E_OUTPUT_EXISTS where the folder is not ours, and what opening its files throws
+ */
+export async function openSolvedFolder<Kept, Part>(
+  output: string,
+  run: Readonly<Record<string, unknown>>,
+  resume: boolean,
+  form: KeptForm<Kept, Part>,
+): Promise<SolvedFolder<Kept, Part>> {
   const folder = journalFolder(output);
   const text = JSON.stringify(run);
   const before = await textOf(join(folder, RUN));
@@ -61,38 +111,37 @@ export async function openSolvedJournal(
     );
   }
   if (!resume) await removeSolved(output);
-  const parts: Solution[] = [];
+  const parts: Part[] = [];
   try {
     await mkdir(folder, { recursive: true });
     for (const name of (await readdir(folder)).sort()) {
-      if (isPart(name)) parts.push(await openSolution(join(folder, name)));
+      if (isPart(name)) parts.push(await form.open(join(folder, name)));
     }
     await writeFile(join(folder, RUN), text);
   } catch (cause) {
-    for (const part of parts) await part[Symbol.asyncDispose]();
     throw cause instanceof WhittleError ? cause : ioError(folder, cause);
   }
   let count = parts.length;
   return {
-    solution: parts.length === 0 ? undefined : joined(folder, parts),
+    folder,
+    parts,
     get count() {
       return count;
     },
-    async keep(weight) {
-      const name = `${String(count).padStart(6, '0')}.safetensors`;
-      await saveSolution(
-        join(folder, name),
-        [weight],
-        { algorithm: weight.report.algorithm },
-        { force: true },
-      );
+    async keep(kept) {
+      await form.save(join(folder, `${String(count).padStart(6, '0')}.safetensors`), kept);
       count++;
-    },
-    async [Symbol.asyncDispose]() {
-      for (const part of parts.splice(0)) await part[Symbol.asyncDispose]();
     },
   };
 }
+
+/** What stands in the way of the output, or of going on, can be put right: what was solved is of use then. */
+const CALLED_WRONGLY: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'E_RESUME',
+  'E_LOCKED',
+  'E_OUTPUT_EXISTS',
+  'E_OUTPUT_IS_INPUT',
+]);
 
 /** Whether what was done is good for a later run: the user stopped it, the machine failed it, or a bug did. */
 function leavesWork(error: unknown): boolean {
@@ -105,6 +154,7 @@ function leavesWork(error: unknown): boolean {
 export async function settleSolved(output: string, error: unknown): Promise<unknown> {
   const names = await readdir(journalFolder(output)).catch((): string[] => []);
   const layers = names.filter(isPart).length;
+  if (isWhittleError(error) && CALLED_WRONGLY.has(error.code)) return error;
   if (!leavesWork(error) || layers === 0) {
     await removeSolved(output);
     return error;

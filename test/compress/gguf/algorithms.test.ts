@@ -76,9 +76,9 @@ describe.skipIf(gguf === undefined || onnx === undefined || text === undefined)(
       const statistics = join(folder, 'tiny.stats');
       await calibrate(onnx ?? '', { data: text, dataset: DATA, output: statistics, gram: true, threads: 1 });
       const { results } = await quantize('narrow.gguf', { to: 'IQ2_XXS', statistics, onnx, measure: true });
-      await quantize('again.gguf', { to: 'IQ2_XXS', statistics, onnx });
+      for (const name of ['once.gguf', 'again.gguf']) await quantize(name, { to: 'Q4_0', statistics, onnx });
       const again = await readFile(join(folder, 'again.gguf'));
-      expect(again.equals(await readFile(join(folder, 'narrow.gguf')))).toBe(true);
+      expect(again.equals(await readFile(join(folder, 'once.gguf')))).toBe(true);
       const [result] = results;
       expect(result?.solved?.layers.length).toBeGreaterThanOrEqual(14);
       expect(result?.weightSqnr).toBeGreaterThan(3);
@@ -90,6 +90,44 @@ describe.skipIf(gguf === undefined || onnx === undefined || text === undefined)(
         code: 'E_DATA',
         details: { hint: expect.stringContaining('--gram') },
       });
+    });
+
+    test('a run that is stopped while it solves keeps its layers; --resume goes on and gives the same bytes', async () => {
+      const options = {
+        to: 'Q4_0',
+        algorithm: 'gptq',
+        data: { ...data, samples: 2, sequence: 64 },
+        onnx,
+        journal: true,
+      };
+      await quantize('whole.gguf', { ...options, journal: false });
+      const controller = new AbortController();
+      const stop = ({ tensor = '' }) => {
+        if (tensor.startsWith('blk.1.ffn')) controller.abort();
+      };
+      const stopped = quantize('out.gguf', { ...options, signal: controller.signal, onProgress: stop });
+      await expect(stopped).rejects.toMatchObject({
+        code: 'E_ABORTED',
+        details: { hint: expect.stringMatching(/--resume to continue: \d+ layers are solved/) },
+      });
+      const other = quantize('out.gguf', { ...options, algorithm: 'gptq-act-order', resume: true });
+      await expect(other).rejects.toMatchObject({
+        code: 'E_RESUME',
+        message: expect.stringContaining('changed (algorithm)'),
+      });
+      const seen: string[] = [];
+      const { results } = await quantize('out.gguf', {
+        ...options,
+        resume: true,
+        onProgress: ({ phase = '' }) => seen.push(phase),
+      });
+      expect(results[0]?.notes.join('\n')).toMatch(
+        /\d+ layers were taken over from the run that was stopped/,
+      );
+      expect(results[0]?.solved?.layers.length).toBeGreaterThanOrEqual(14);
+      const whole = await readFile(join(folder, 'whole.gguf'));
+      expect(whole.equals(await readFile(join(folder, 'out.gguf')))).toBe(true);
+      expect((await readdir(folder)).filter((name) => name.startsWith('out.gguf'))).toEqual(['out.gguf']);
     });
 
     test('statistics of another model are refused, not passed over', async () => {

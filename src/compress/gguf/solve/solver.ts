@@ -8,13 +8,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { type BlockEncoder, feedBlocks } from '../../../algorithms/block-feedback.ts';
 import type { WeightMatrix } from '../../../algorithms/matrix.ts';
-import { collectInputStatistics } from '../../../calibration/collect/collect-inputs.ts';
-import type { Collected } from '../../../calibration/collect/products.ts';
-import type { Dataset } from '../../../calibration/data/dataset.ts';
 import { toImatrix } from '../../../calibration/statistics/imatrix.ts';
 import type { InputStatistics } from '../../../calibration/statistics/input-statistics.ts';
-import { loadStatistics } from '../../../calibration/statistics/statistics-file.ts';
-import { GGML_TYPES, isBlockType } from '../../../core/ggml-types.ts';
+import { GGML_TYPES, ggmlBytes, isBlockType } from '../../../core/ggml-types.ts';
 import { isWhittleError, WhittleError } from '../../../errors.ts';
 import type { GgufModel } from '../../../formats/gguf/gguf.ts';
 import type { Imatrix } from '../../../formats/gguf/imatrix-types.ts';
@@ -25,20 +21,20 @@ import { type Kernels, selectKernels } from '../../../kernels/index.ts';
 import { measureError } from '../../../numerics/error.ts';
 import type { PartRole } from '../../../numerics/operation.ts';
 import type { PlannedGguf, PlannedGgufTensor } from '../../../planning/gguf/options.ts';
-import { onnxruntimeNode } from '../../../runtime/onnxruntime-node.ts';
-import { openModelData } from '../../calibration-data.ts';
 import type { SolvedMode, WeightError } from '../../options.ts';
 import { remarks, withParts } from '../../solve/apply.ts';
-import { fromMatrix, type Layer } from '../../solve/layers.ts';
+import { fromMatrix } from '../../solve/layers.ts';
 import { relativeErrors } from '../../solve/relative-error.ts';
 import type { LayerReport } from '../../solve/solve.ts';
 import { createSpool, type Spool } from '../../solve/spool.ts';
-import { substituteWeights } from '../../solve/substitute.ts';
 import type { QuantizeGgufOptions } from '../options.ts';
 import { tensorValues } from '../values.ts';
+import { type BlocksJournal, openBlocksJournal } from './blocks-journal.ts';
 import { blockEncoder } from './encoder.ts';
 import { statisticsImatrix } from './guide.ts';
+import type { KeptBlocks } from './kept-blocks.ts';
 import { type BlockMethod, blockMethod } from './names.ts';
+import { openSource, type Source } from './source.ts';
 import { findTwins, inTwinsOrder, type Twin, twinNames } from './twins.ts';
 
 /** A plan whose weights have codes from data. */
@@ -50,27 +46,19 @@ export interface SolvedGguf {
 }
 
 export interface GgufSolver extends AsyncDisposable {
-  solve(plan: PlannedGguf): Promise<SolvedGguf>;
+  /**
+   * @param output - beside which what is solved is kept until the files are there (solved-journal.ts)
+   * @throws WhittleError E_RESUME where a run is to go on that was another one
+   */
+  solve(plan: PlannedGguf, output: string): Promise<SolvedGguf>;
   /** Importance from the same data, for types that cannot do without. */
   imatrix(): Promise<Imatrix>;
 }
 
-/** Where statistics of layers come from. */
-interface Source {
-  readonly description: string;
-  readonly dataset?: Dataset | undefined;
-  /** Whether layers can be calibrated on the quantized prefix. */
-  readonly sequential: boolean;
-  collect(
-    layers: readonly Layer[],
-    replaced: ReadonlyMap<string, Float32Array>,
-    needs: readonly Collected[],
-  ): Promise<ReadonlyMap<string, InputStatistics>>;
-}
-
 type SolverOptions = Pick<
   QuantizeGgufOptions,
-  'algorithm' | 'data' | 'statistics' | 'onnx' | 'threads' | 'signal' | 'onProgress'
+  | ('algorithm' | 'data' | 'statistics' | 'onnx' | 'threads' | 'signal' | 'onProgress')
+  | ('journal' | 'resume')
 >;
 
 /**
@@ -92,10 +80,15 @@ export async function openSolver(model: GgufModel, options: SolverOptions): Prom
     const names = twinNames(onnx, model);
     const algebra = await wasmAlgebraKernels();
     return {
-      solve: async (plan) => {
+      solve: async (plan, output) => {
         const wanted = plan.tensors.filter(isSolvable);
         const twins = await findTwins(model, onnx, new Set(wanted.map((tensor) => tensor.source)), kernels);
-        return solvePlan({ plan, wanted, twins, source, method, kernels, algebra, spool, options });
+        const journal = await openBlocksJournal(model, output, plan, wanted, {
+          ...options,
+          algorithm: method.name,
+          seen: source.description,
+        });
+        return solvePlan({ plan, wanted, twins, source, method, kernels, algebra, spool, options, journal });
       },
       imatrix: async () => {
         const wanted = new Set(model.tensors.map(({ name }) => name));
@@ -150,90 +143,6 @@ function chosenMethod({ algorithm, data, statistics, onnx }: SolverOptions): Blo
   return method;
 }
 
-async function openSource(
-  onnx: Awaited<ReturnType<typeof openOnnx>>,
-  method: BlockMethod,
-  kernels: Kernels,
-  { data, statistics, threads, signal, onProgress }: SolverOptions,
-): Promise<Source> {
-  if (statistics !== undefined) return savedSource(statistics, method);
-  const dataset = await openModelData(onnx, data ?? { source: { kind: 'synthetic' } }, { threads, signal });
-  const resolve: typeof onnx.tensorBytes = (tensor) => onnx.tensorBytes(tensor);
-  const reference = { proto: onnx.proto, resolve };
-  return {
-    description: dataset.description,
-    dataset,
-    sequential: true,
-    collect: (layers, replaced, collect) =>
-      collectInputStatistics(
-        { proto: substituteWeights(onnx.proto, replaced, kernels), resolve },
-        dataset,
-        layers.flatMap(({ products }) => products),
-        { runtime: onnxruntimeNode(), collect, reference, threads, signal, onProgress },
-      ),
-  };
-}
-
-/** @throws WhittleError E_DATA where they lack what the method needs; when layers are asked for, where they are of another model */
-async function savedSource(file: string, { name, needs }: BlockMethod): Promise<Source> {
-  const set = await loadStatistics(file);
-  const lacking = [...set.entries].flatMap(([weight, found]) =>
-    needs.some((part) => (part === 'gram' || part === 'cross' ? found[part] === undefined : false))
-      ? [weight]
-      : [],
-  );
-  if (lacking.length > 0) {
-    throw new WhittleError('E_DATA', `the statistics lack what ${name} needs`, {
-      file,
-      tensor: lacking[0],
-      expected: needs.map((part) => (part === 'gram' ? 'Gram matrices' : part)).join(', '),
-      found: 'sums of squares',
-      hint: needs.includes('cross')
-        ? 'They are collected while layers are solved: give --data instead.'
-        : 'Make them with whittle calibrate --gram.',
-    });
-  }
-  return {
-    description: `${set.samples} samples: ${set.datasets.join('; ')}`,
-    sequential: false,
-    collect: async (layers) => {
-      assertOwn(file, layers, set.entries);
-      return set.entries;
-    },
-  };
-}
-
-/** @throws WhittleError E_DATA, E_SHAPE */
-function assertOwn(
-  file: string,
-  layers: readonly Layer[],
-  entries: ReadonlyMap<string, InputStatistics>,
-): void {
-  const hint = 'Make them of the ONNX file that --onnx names, with whittle calibrate --gram.';
-  if (layers.length > 0 && !layers.some(({ key }) => entries.has(key))) {
-    throw new WhittleError('E_DATA', 'the statistics are of another model: they know none of the layers', {
-      file,
-      expected: layers
-        .slice(0, 3)
-        .map(({ key }) => key)
-        .join(', '),
-      found: [...entries.keys()].slice(0, 3).join(', ') || 'no weight',
-      hint,
-    });
-  }
-  for (const { key, inputs } of layers) {
-    const found = entries.get(key)?.inputs ?? inputs;
-    if (found === inputs) continue;
-    throw new WhittleError('E_SHAPE', 'the statistics are of another model', {
-      file,
-      tensor: key,
-      expected: `${inputs} inputs`,
-      found: `${found} inputs`,
-      hint,
-    });
-  }
-}
-
 function isSolvable({ task, to, shape }: PlannedGgufTensor): boolean {
   return task !== undefined && isBlockType(to) && shape.slice(2).every((size) => size === 1);
 }
@@ -248,32 +157,48 @@ interface Job {
   readonly algebra: AlgebraKernels | undefined;
   readonly spool: Spool;
   readonly options: SolverOptions;
+  readonly journal: BlocksJournal | undefined;
 }
 
 async function solvePlan(job: Job): Promise<SolvedGguf> {
-  const { plan, wanted, twins, source, method, spool, options } = job;
+  const { plan, wanted, twins, source, method, spool, options, journal } = job;
   const started = performance.now();
   const planned = new Map(wanted.map((tensor) => [tensor.source, tensor]));
   const replaced = new Map<string, Float32Array>();
   const parts = new Map<number, ReadonlyMap<PartRole, Segment>>();
   const reports: LayerReport[] = [];
   const errors = new Map<string, WeightError>();
+  const before = new Map(journal?.parts.map((part) => [part.tensor, part]));
+  const keptOf = (name: string): KeptBlocks | undefined => before.get(name);
   for (const stage of stagesOf(twins, source.sequential)) {
-    const layers = stage.map(({ layer }) => layer);
-    const statistics = await source.collect(layers, replaced, method.needs);
+    // What saved statistics know is compared with all layers; data is run for those that are left.
+    const open = source.sequential ? stage.filter(({ tensor }) => keptOf(tensor.name) === undefined) : stage;
+    const layers = open.map(({ layer }) => layer);
+    const statistics =
+      layers.length === 0
+        ? new Map<string, InputStatistics>()
+        : await source.collect(layers, replaced, method.needs);
     for (const twin of stage) {
       await setImmediate();
       if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
       const tensor = planned.get(twin.tensor.name);
+      if (tensor?.task === undefined) continue;
+      const kept = keptOf(twin.tensor.name);
       const seen = statistics.get(twin.layer.key);
-      if (tensor?.task === undefined || seen === undefined) continue;
+      const settle =
+        kept !== undefined
+          ? () => restoreTensor(job, twin, tensor, kept)
+          : seen && (() => solveTensor(job, twin, tensor, seen));
+      if (settle === undefined) continue;
       options.onProgress?.({
         phase: `${method.name}, layer ${reports.length + 1} of ${twins.length}`,
         bytesDone: reports.length,
         bytesTotal: twins.length,
         tensor: tensor.name,
       });
-      const { blocks, values, report, error } = await solveTensor(job, twin, tensor, seen);
+      const { blocks, values, report, error } = await settle();
+      if (kept === undefined)
+        await journal?.keep({ tensor: twin.tensor.name, type: tensor.to, report, blocks });
       parts.set(tensor.task, await spool.keep(new Map([['data', blocks]])));
       replaced.set(twin.layer.key, fromMatrix(inTwinsOrder(values, twin), twin.layer));
       reports.push(report);
@@ -281,12 +206,19 @@ async function solvePlan(job: Job): Promise<SolvedGguf> {
     }
   }
   const inputs = new Map(twins.map(({ tensor, layer }) => [tensor.name, layer]));
+  const taken =
+    before.size === 0 ? [] : [`${before.size} layers were taken over from the run that was stopped.`];
   return {
     plan: {
       ...plan,
       files: plan.files.map((file) => withParts(file, parts)),
       tasks: plan.tasks.filter(({ id }) => !parts.has(id)),
-      notes: [...plan.notes, ...remarks(reports, inputs, source.dataset), ...leftNotes(plan, wanted, errors)],
+      notes: [
+        ...plan.notes,
+        ...taken,
+        ...remarks(reports, inputs, source.dataset),
+        ...leftNotes(plan, wanted, errors),
+      ],
     },
     solved: {
       algorithm: method.name,
@@ -337,6 +269,20 @@ async function solveTensor(
   } catch (error) {
     throw isWhittleError(error) && error.details.tensor === undefined ? error.with({ tensor: name }) : error;
   }
+}
+
+/** What was solved before the run was stopped. @throws WhittleError E_DATA where it does not fit the tensor */
+async function restoreTensor(
+  { kernels }: Job,
+  { tensor, layer: { inputs, outputs } }: Twin,
+  { to, name }: PlannedGgufTensor,
+  { report, read }: KeptBlocks,
+) {
+  if (!isBlockType(to)) throw new Error(`${name} was not to be solved`);
+  const blocks = await read(ggmlBytes(to, inputs * outputs));
+  const values = (await blockEncoder(to, kernels)).decode(blocks);
+  const { sqnr, maxAbs, count } = measureError(await tensorValues(tensor, kernels), values, { kernels });
+  return { blocks, values, report, error: { tensor: name, count, nonFinite: 0, sqnr, maxAbs } };
 }
 
 /** What the type's encoder makes of the weight alone; of E[x²] too, where it cannot do without. */
