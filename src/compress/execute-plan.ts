@@ -1,10 +1,12 @@
 /** Follows a plan that was made earlier (`planCompression`, `quantize --save-plan`), maybe edited by hand since. */
 
+import { WhittleError } from '../errors.ts';
 import { type ExecuteOptions, executeFiles, type SetReport } from '../execution/execute.ts';
 import type { OnnxModel } from '../formats/onnx/model.ts';
 import { makeFolder } from '../io/folder.ts';
 import type { Plan } from '../planning/plan.ts';
 import { rebuildPlan } from '../planning/plan-onnx.ts';
+import { needsData, parsePreparation } from '../planning/preparation.ts';
 import { rebuildStatic } from '../planning/static.ts';
 import { createPreparer } from './prepare/preparer.ts';
 
@@ -15,9 +17,9 @@ export interface ExecutePlanOptions extends Omit<ExecuteOptions, 'prove' | 'inpu
 }
 
 /**
- * Writes the plan's files, of the model as its recipe prepares it (passes that need data cannot be repeated from a plan: E_USAGE). The
- * schemes of its tensors decide; sizes and offsets follow from them.
- * @throws WhittleError E_INPUT_CHANGED where the model is not the one that was planned, and what `executeFiles` throws
+ * Writes the plan's files, of the model as its recipe prepares it. The schemes of its tensors decide; sizes and offsets follow from them.
+ * @throws WhittleError E_USAGE where the recipe names a preparation that needs data, which a plan does not hold; E_INPUT_CHANGED where
+ *   the model is not the one that was planned, and what `executeFiles` throws
  */
 export async function executePlan(
   model: OnnxModel,
@@ -25,6 +27,7 @@ export async function executePlan(
   options: ExecutePlanOptions,
 ): Promise<SetReport> {
   const { directory, force, ...rest } = options;
+  assertRepeatable(plan);
   await using preparer = createPreparer();
   const prepared = await preparer.prepare(model, plan.recipe, rest);
   const source = prepared?.model ?? model;
@@ -32,4 +35,14 @@ export async function executePlan(
   const { files, tasks } = await (isStatic ? rebuildStatic(source, plan) : rebuildPlan(source, plan));
   await makeFolder(directory);
   return await executeFiles({ ...rest, files, tasks, target: { directory, force }, inputs: [model.source] });
+}
+
+function assertRepeatable({ recipe }: Plan): void {
+  const passes = parsePreparation(recipe.prepare ?? []).map(({ pass }) => pass);
+  const found = passes.filter(needsData);
+  if (found.length === 0) return;
+  throw new WhittleError('E_USAGE', 'a preparation that looks at data cannot be made again from a plan', {
+    found: found.join(', '),
+    hint: 'Write the prepared model (whittle prepare, prepareOnnx), and plan that.',
+  });
 }

@@ -10,6 +10,8 @@ import { WhittleError } from '../errors.ts';
 
 interface PreparationKind {
   readonly summary: string;
+  /** Looks at what the model makes of data. */
+  readonly needsData?: true;
   /** What may stand behind the `=`; without it nothing may. */
   readonly setting?: { readonly expected: string; readonly fits: (text: string) => boolean };
 }
@@ -29,6 +31,7 @@ export const PREPARATIONS = {
   },
   smooth: {
     summary: 'takes outliers out of activations into the weights that read them (SmoothQuant; data)',
+    needsData: true,
     setting: {
       expected: 'an exponent from 0 to 1 such as smooth=0.5, or auto (default: the best for each place)',
       fits: (text: string) => text === 'auto' || (/^\d*\.?\d+$/.test(text) && Number(text) <= 1),
@@ -36,6 +39,7 @@ export const PREPARATIONS = {
   },
   awq: {
     summary: 'gives inputs that carry much finer steps (AWQ; data)',
+    needsData: true,
     setting: {
       expected: 'bits and group size of the grid, such as awq=4/32 (default: those of the mode)',
       fits: (text: string) => /^[2-8]\/[1-9]\d{0,4}$/.test(text),
@@ -55,6 +59,12 @@ export interface PreparationStep {
 
 function isPreparation(name: string): name is PreparationName {
   return Object.hasOwn(PREPARATIONS, name);
+}
+
+/** Whether a pass looks at what the model makes of data. */
+export function needsData(name: PreparationName): boolean {
+  const kind: PreparationKind = PREPARATIONS[name];
+  return kind.needsData === true;
 }
 
 /**

@@ -143,6 +143,23 @@ test('a plan that was saved with preparations writes the same bytes', () =>
     expect(written.equals(await readFile(output))).toBe(true);
   }));
 
+test.each(['smooth', 'awq'])('a plan with %s, which looked at data, is not followed without it', (pass) =>
+  withFolder(async (folder) => {
+    const input = await writeModel(folder, loudNetwork());
+    const { results } = await compress(input, {
+      to: ['q4'],
+      algorithm: 'rtn',
+      prepare: [pass],
+      data: samples(),
+      dryRun: true,
+      threads: 1,
+    });
+    await using original = await openOnnx(input);
+    const again = executePlan(original, results[0]!.plan, { directory: join(folder, 'later') });
+    await expect(again).rejects.toMatchObject({ code: 'E_USAGE', details: { found: pass } });
+  }),
+);
+
 test('what an algorithm is for has no place in a static mode, and a note says so', () =>
   withFolder(async (folder) => {
     const input = await writeModel(folder, loudNetwork());
