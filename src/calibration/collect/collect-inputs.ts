@@ -7,15 +7,16 @@
  */
 
 import type { RunOptions } from '../../core/progress.ts';
-import { WhittleError } from '../../errors.ts';
+import { isWhittleError, WhittleError } from '../../errors.ts';
 import type { ModelProto } from '../../formats/onnx/messages.ts';
 import { joinModels } from '../../formats/onnx/taps/join.ts';
 import { pruneToOutputs } from '../../formats/onnx/taps/prune.ts';
 import { createTapGraph, type TapGraph } from '../../formats/onnx/taps/tap-graph.ts';
 import type { Runtime } from '../../runtime/runtime.ts';
-import type { Dataset } from '../data/dataset.ts';
+import type { Dataset, Sample } from '../data/dataset.ts';
 import type { InputStatistics } from '../statistics/input-statistics.ts';
 import { mergeStatistics } from '../statistics/merge.ts';
+import { broadcastProducts } from './broadcast.ts';
 import { sumsKey } from './matrix-bytes.ts';
 import { notFiniteError } from './not-finite.ts';
 import { type PrefixMemory, reusePrefix } from './prefix.ts';
@@ -61,12 +62,54 @@ export async function collectInputStatistics(
 export async function collectStage(
   model: CalibrationModel,
   dataset: Dataset,
+  given: readonly Product[],
+  options: StageOptions,
+): Promise<Map<string, InputStatistics>> {
+  const products = withCommonGoals(given);
+  let reached: Sample | undefined;
+  const onSample = (sample: Sample): void => {
+    reached = sample;
+  };
+  try {
+    return await collectOnce(model, dataset, products, options, onSample);
+  } catch (error) {
+    // What does not fit is told when the model is loaded where shapes are fixed, else by the first sample of which it is true.
+    if (!isWhittleError(error) || error.code !== 'E_RUNTIME' || !options.collect.includes('drift'))
+      throw error;
+    const sample = reached ?? (await firstSample(dataset));
+    const broadcast = sample && (await broadcastProducts(model, sample, products, options).catch(() => []));
+    if (broadcast === undefined || broadcast.length === 0) throw error;
+    const asked = products.map((product) =>
+      broadcast.includes(product) ? { ...product, sum: undefined } : product,
+    );
+    return collectStage(model, dataset, asked, options);
+  }
+}
+
+/** A weight that is multiplied at several places has sums of all of them, or of none: only the same statistics can be added. */
+function withCommonGoals(products: readonly Product[]): Product[] {
+  const without = new Set(products.filter(({ sum }) => sum === undefined).map(({ weight }) => weight));
+  return products.map((product) =>
+    product.sum !== undefined && without.has(product.weight) ? { ...product, sum: undefined } : product,
+  );
+}
+
+async function firstSample(dataset: Dataset): Promise<Sample | undefined> {
+  for await (const sample of dataset.samples()) return sample;
+  return undefined;
+}
+
+async function collectOnce(
+  model: CalibrationModel,
+  dataset: Dataset,
   products: readonly Product[],
   options: StageOptions,
+  onSample: (sample: Sample) => void,
 ): Promise<Map<string, InputStatistics>> {
   const results = new Map<string, InputStatistics>();
   if (products.length === 0) return results;
-  const { proto, taps, prefix } = await buildTapped(model, products, options);
+  const { proto, taps, ...started } = await buildTapped(model, products, options);
+  await using prefix = started.prefix;
   await using session = await openTapped(proto, options.runtime, {
     optimize: options.optimize ?? true,
     threads: options.threads,
@@ -74,6 +117,7 @@ export async function collectStage(
   const all = [...taps.values()];
   let done = 0;
   await walkSamples(dataset, options, 'calibrating', async (sample) => {
+    onSample(sample);
     const before = (await prefix?.feeds(done++)) ?? [];
     const outputs = await session.run(sample, {
       signal: options.signal,

@@ -32,8 +32,8 @@ export function createPrefixMemory(heldBytes?: number): PrefixMemory {
   return memory;
 }
 
-/** One run: what it is given, and what it leaves. */
-export interface PrefixRun {
+/** One run: what it is given, and what it leaves. Of a run that did not finish nothing is kept. */
+export interface PrefixRun extends AsyncDisposable {
   /** Values of the cut, for a sample. */
   feeds(sample: number): Promise<Map<string, RuntimeTensor>>;
   take(outputs: ReadonlyMap<string, RuntimeTensor>): Promise<void>;
@@ -110,7 +110,10 @@ export function reusePrefix(
           memory.kept.delete(key);
           await series[Symbol.asyncDispose]();
         }
-        for (const { key, series } of made) memory.kept.set(key, series);
+        for (const { key, series } of made.splice(0)) memory.kept.set(key, series);
+      },
+      async [Symbol.asyncDispose]() {
+        for (const { series } of made) await series[Symbol.asyncDispose]();
       },
     },
   };

@@ -30,5 +30,5 @@ export type Product = {
     }
 );
 
-/** 'drift' stands for 'cross' where a product goes into no sum. */
+/** 'drift' stands for 'cross' where a product goes into no sum, or into one that broadcasts it. */
 export type Collected = 'squares' | 'magnitudes' | 'sums' | 'peaks' | 'gram' | 'cross' | 'drift';
