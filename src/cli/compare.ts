@@ -21,7 +21,7 @@ import { activationLines } from './activation-table.ts';
 import type { Context } from './context.ts';
 import { type DataFlags, dataOptions } from './data-flags.ts';
 import { describeFailure } from './failure.ts';
-import { refuseForeignFlags } from './format-flags.ts';
+import { assertSameFormat, refuseForeignFlags } from './format-flags.ts';
 import { type ProofFlags, proofOptions } from './proof-flags.ts';
 import { checkText, writeText } from './write-text.ts';
 
@@ -60,6 +60,7 @@ export async function runCompare(
   flags: CompareFlags,
   given: readonly string[],
 ): Promise<number | undefined> {
+  await assertSameFormat(a, b);
   if ((await modelFormat(a)) === 'gguf') return compareGgufFiles(context, a, b, flags, given);
   refuseIdleFlags(flags);
   const data = dataOptions(flags);

@@ -13,6 +13,7 @@ import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
 import { evaluationLines, layerLines } from './evaluate-text.ts';
 import { describeFailure } from './failure.ts';
+import { assertSameFormat } from './format-flags.ts';
 import { checkText, writeText } from './write-text.ts';
 
 export interface EvaluateFlags {
@@ -52,6 +53,7 @@ export async function runEvaluate(
   refuseIdleFlags(flags);
   const inputs = [...files, flags.data, ...(against === undefined ? [] : [against])];
   if (html !== undefined) await checkText(html, 'page', inputs);
+  if (against !== undefined) for (const file of files) await assertSameFormat(against, file);
   const evaluations: Evaluation[] = [];
   for (const file of files) evaluations.push(await evaluateOne(context, file, flags));
   context.progress.clear();
@@ -134,7 +136,16 @@ function refuseOnnxFlags(flags: EvaluateFlags, file: string): void {
   throw new WhittleError('E_USAGE', `--${name ?? 'runtime'} is about ONNX models`, { file });
 }
 
+/** Endings of data that is no text, which would be read as one. */
+const NO_TEXT = /\.(json|ndjson|jsonl|npy|npz|safetensors|[cm]?js|jpe?g|png|webp|gif|avif|tiff?)$/i;
+
 async function readText(path: string): Promise<string> {
+  if (NO_TEXT.test(path)) {
+    throw new WhittleError('E_USAGE', 'GGUF models are evaluated on a text', {
+      file: path,
+      hint: 'Evaluate the ONNX file of the model on other data, or name a text.',
+    });
+  }
   let text: string;
   try {
     text = await readFile(path, 'utf8');

@@ -1,6 +1,7 @@
 /** Flags that belong to one format: given with a model of the other they are refused, since ignoring them would be a lie. */
 
-import type { ModelFormat } from '../compress/model-format.ts';
+import { access } from 'node:fs/promises';
+import { type ModelFormat, modelFormat } from '../compress/model-format.ts';
 import { WhittleError } from '../errors.ts';
 
 const ONNX_ONLY: ReadonlySet<string> = new Set([
@@ -72,4 +73,25 @@ export function refuseForeignFlags(given: Iterable<string>, format: ModelFormat,
       hint: HINTS[format],
     });
   }
+}
+
+/** Two models that are held against each other. @throws WhittleError E_USAGE where they are of different formats */
+export async function assertSameFormat(original: string, result: string): Promise<void> {
+  for (const file of [original, result]) {
+    // Opening a file that cannot be read tells what is wrong.
+    const readable = await access(file).then(
+      () => true,
+      () => false,
+    );
+    if (!readable) return;
+  }
+  const [expected, found] = [await modelFormat(original), await modelFormat(result)];
+  if (expected === found) return;
+  const name = { onnx: 'an ONNX model', gguf: 'a GGUF model' };
+  throw new WhittleError('E_USAGE', 'the two models are of different formats', {
+    file: result,
+    expected: `${name[expected]}, as ${original}`,
+    found: name[found],
+    hint: 'Their weights have other names and orders. Hold each against the original in its own format.',
+  });
 }

@@ -1,5 +1,6 @@
-/** Flags that would do nothing beside the others are refused with the reason, before anything is run. */
+/** What cannot mean anything is refused with the reason before anything is run: idle flags, models of two formats, data that is no text. */
 
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { linearModel, withFolder, writeModel } from '../formats/build-onnx.ts';
@@ -40,3 +41,39 @@ test.each(['--data', '--samples', '--sequence', '--seed', '--tokenizer', '--thre
     });
   },
 );
+
+test('models of two formats are not held against each other, in either order', async () => {
+  await withFolder(async (folder) => {
+    const onnx = await writeModel(folder, linearModel(32, 32));
+    const gguf = await writeSmallGguf(folder);
+    const data = join(folder, 'text.txt');
+    await writeFile(data, 'text');
+    for (const [a, b] of [
+      [onnx, gguf],
+      [gguf, onnx],
+    ] as const) {
+      for (const words of [
+        ['compare', a, b],
+        ['evaluate', b, '--against', a, '--data', data],
+      ]) {
+        const { code, stdout } = await run([...words, '--json']);
+        expect(code).toBe(2);
+        const error = { code: 'E_USAGE', message: 'the two models are of different formats', file: b };
+        expect(JSON.parse(stdout).error).toMatchObject(error);
+      }
+    }
+    const absent = await run(['compare', gguf, join(folder, 'absent.onnx')]);
+    expect(absent.stderr).toContain('E_NOT_FOUND');
+  });
+});
+
+test('a GGUF model is not evaluated on rows as if they were a text', async () => {
+  await withFolder(async (folder) => {
+    const file = await writeSmallGguf(folder);
+    const rows = join(folder, 'rows.json');
+    await writeFile(rows, '[[1, 2, 3]]');
+    const { code, stderr } = await run(['evaluate', file, '--data', rows]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('GGUF models are evaluated on a text');
+  });
+});

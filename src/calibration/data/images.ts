@@ -116,7 +116,7 @@ function resolveTarget(
     throw new WhittleError('E_USAGE', `the model leaves the ${name} of its pictures open`, {
       tensor: input.name,
       expected: 'a preprocessing description with width and height',
-      hint: 'Give one, e.g. the preprocessor_config.json of the model.',
+      hint: `As preprocess.json in the folder of the pictures, as the model's preprocessor_config.json, or with --preprocessing '{"width": 224, "height": 224}'.`,
     });
   };
   const channels = preparation.channels ?? (channelDim === 1 ? 'gray' : 'rgb');
