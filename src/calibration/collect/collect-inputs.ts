@@ -77,8 +77,10 @@ export async function collectStage(
     if (!isWhittleError(error) || error.code !== 'E_RUNTIME' || !options.collect.includes('drift'))
       throw error;
     const sample = reached ?? (await firstSample(dataset));
-    const broadcast = sample && (await broadcastProducts(model, sample, products, options).catch(() => []));
-    if (broadcast === undefined || broadcast.length === 0) throw error;
+    if (sample === undefined) throw error;
+    const unknown = (): Product[] => [];
+    const broadcast = await broadcastProducts(model, sample, products, options).catch(unknown);
+    if (broadcast.length === 0) throw error;
     const asked = products.map((product) =>
       broadcast.includes(product) ? { ...product, sum: undefined } : product,
     );
