@@ -6,13 +6,16 @@
  *   awq              loud inputs, and data                      gptq            data and a Gram matrix: the best of one pass
  *   refineRounding   after gptq, where minutes do not matter
  *
- * And what makes weights easier to quantize, or takes back what quantizing did: createRotation (Hadamard), biasCorrection.
+ * And what makes weights easier to quantize, or takes back what quantizing did: equalizingFactors, smoothingFactors and searchSmoothing
+ * (SmoothQuant), createRotation (Hadamard), biasCorrection.
  */
 
 export { type AwqOptions, type AwqResult, awq } from './awq.ts';
 export { biasCorrection, clippedNormalMean, meanInput } from './bias-correction.ts';
 export { type ClipSearchOptions, clipSearch } from './clip-search.ts';
-export { type GptqOptions, type GptqResult, gptq } from './gptq.ts';
+export type { DampedGram, FactorisedGram } from './damping.ts';
+export { equalizingFactors, rangeUse } from './equalization.ts';
+export { type GptqOptions, type GptqResult, gptq, type RoundingProblem, roundingProblem } from './gptq.ts';
 export { fitGrid, type GridFitOptions } from './grid-fit.ts';
 export {
   createRotation,
@@ -25,3 +28,12 @@ export { halfQuadratic } from './hqq.ts';
 export { type RefineOptions, refineRounding } from './learned-rounding.ts';
 export { dequantizeMatrix, type GridOptions, type QuantizedMatrix, type WeightMatrix } from './matrix.ts';
 export { roundToNearest } from './rtn.ts';
+export {
+  type ChannelStatistics,
+  expectedError,
+  type ReadingWeight,
+  readingPeaks,
+  type Smoothing,
+  searchSmoothing,
+  smoothingFactors,
+} from './smoothquant.ts';
