@@ -31,6 +31,8 @@ export interface QuantizeGgufOptions
   readonly output?: string | undefined;
   /** Threads that compute; default: all cores. */
   readonly threads?: number | undefined;
+  /** Bytes of Gram matrices that solving holds at once, as in `CompressOptions`. Default: 1 GiB. */
+  readonly matrixBytes?: number | undefined;
   /** Replace existing outputs. */
   readonly force?: boolean | undefined;
   /** Dequantize every tile again and report each tensor's error. */

@@ -63,6 +63,10 @@ describe.skipIf(gguf === undefined || onnx === undefined || text === undefined)(
       const mean = (key: 'errorBefore' | 'errorAfter'): number =>
         layers.reduce((sum, layer) => sum + layer[key], 0) / layers.length;
       expect(mean('errorAfter')).toBeLessThan(0.6 * mean('errorBefore'));
+      const algorithm = 'gptq-act-order';
+      await quantize('in-parts.gguf', { to: 'Q4_K_M', algorithm, data, onnx, matrixBytes: 1 });
+      const inParts = await readFile(join(folder, 'in-parts.gguf'));
+      expect(inParts.equals(await readFile(join(folder, 'solved.gguf')))).toBe(true);
       const [plain, solved] = [await payloads('plain.gguf'), await payloads('solved.gguf')];
       const changed = [...plain].filter(([name, bytes]) => solved.get(name) !== bytes).map(([name]) => name);
       expect(changed.sort()).toEqual(layers.map(({ layer }) => layer).sort());

@@ -24,6 +24,7 @@ import type { PlannedGguf, PlannedGgufTensor } from '../../../planning/gguf/opti
 import type { SolvedMode, WeightError } from '../../options.ts';
 import { remarks, withParts } from '../../solve/apply.ts';
 import { fromMatrix } from '../../solve/layers.ts';
+import { inParts } from '../../solve/parts.ts';
 import { relativeErrors } from '../../solve/relative-error.ts';
 import type { LayerReport } from '../../solve/solve.ts';
 import { createSpool, type Spool } from '../../solve/spool.ts';
@@ -58,7 +59,7 @@ export interface GgufSolver extends AsyncDisposable {
 type SolverOptions = Pick<
   QuantizeGgufOptions,
   | ('algorithm' | 'data' | 'statistics' | 'onnx' | 'threads' | 'signal' | 'onProgress')
-  | ('journal' | 'resume')
+  | ('journal' | 'resume' | 'matrixBytes')
 >;
 
 /**
@@ -93,7 +94,8 @@ export async function openSolver(model: GgufModel, options: SolverOptions): Prom
       imatrix: async () => {
         const wanted = new Set(model.tensors.map(({ name }) => name));
         const layers = (await findTwins(model, onnx, wanted, kernels)).map(({ layer }) => layer);
-        const entries = await source.collect(layers, new Map(), []);
+        await using collecting = source.open(layers);
+        const entries = await collecting.collect(layers, new Map(), []);
         const samples = source.dataset?.count ?? 0;
         const set = { entries, datasets: [source.description], samples };
         return statisticsImatrix(toImatrix(set, names), source.description);
@@ -170,40 +172,47 @@ async function solvePlan(job: Job): Promise<SolvedGguf> {
   const errors = new Map<string, WeightError>();
   const before = new Map(journal?.parts.map((part) => [part.tensor, part]));
   const keptOf = (name: string): KeptBlocks | undefined => before.get(name);
+  await using collecting = source.open(twins.map(({ layer }) => layer));
   for (const stage of stagesOf(twins, source.sequential)) {
-    // What saved statistics know is compared with all layers; data is run for those that are left.
-    const open = source.sequential ? stage.filter(({ tensor }) => keptOf(tensor.name) === undefined) : stage;
-    const layers = open.map(({ layer }) => layer);
-    const statistics =
-      layers.length === 0
-        ? new Map<string, InputStatistics>()
-        : await source.collect(layers, replaced, method.needs);
-    for (const twin of stage) {
-      await setImmediate();
-      if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
-      const tensor = planned.get(twin.tensor.name);
-      if (tensor?.task === undefined) continue;
-      const kept = keptOf(twin.tensor.name);
-      const seen = statistics.get(twin.layer.key);
-      const settle =
-        kept !== undefined
-          ? () => restoreTensor(job, twin, tensor, kept)
-          : seen && (() => solveTensor(job, twin, tensor, seen));
-      if (settle === undefined) continue;
-      options.onProgress?.({
-        phase: `${method.name}, layer ${reports.length + 1} of ${twins.length}`,
-        bytesDone: reports.length,
-        bytesTotal: twins.length,
-        tensor: tensor.name,
-      });
-      const { blocks, values, report, error } = await settle();
-      if (kept === undefined)
-        await journal?.keep({ tensor: twin.tensor.name, type: tensor.to, report, blocks });
-      parts.set(tensor.task, await spool.keep(new Map([['data', blocks]])));
-      replaced.set(twin.layer.key, fromMatrix(inTwinsOrder(values, twin), twin.layer));
-      reports.push(report);
-      errors.set(tensor.name, error);
+    const settled = new Map<string, Float32Array>();
+    for (const part of partsOf(stage, job, keptOf)) {
+      const layers = part.filter(({ kept }) => kept === undefined || !source.sequential);
+      const statistics =
+        layers.length === 0
+          ? new Map<string, InputStatistics>()
+          : await collecting.collect(
+              layers.map(({ twin }) => twin.layer),
+              replaced,
+              method.needs,
+            );
+      for (const { twin, kept } of part) {
+        await setImmediate();
+        if (options.signal?.aborted) throw new WhittleError('E_ABORTED', 'stopped on request');
+        const tensor = planned.get(twin.tensor.name);
+        if (tensor?.task === undefined) continue;
+        const seen = statistics.get(twin.layer.key);
+        const settle =
+          kept !== undefined
+            ? () => restoreTensor(job, twin, tensor, kept)
+            : seen && (() => solveTensor(job, twin, tensor, seen));
+        if (settle === undefined) continue;
+        options.onProgress?.({
+          phase: `${method.name}, layer ${reports.length + 1} of ${twins.length}`,
+          bytesDone: reports.length,
+          bytesTotal: twins.length,
+          tensor: tensor.name,
+        });
+        const { blocks, values, report, error } = await settle();
+        if (kept === undefined)
+          await journal?.keep({ tensor: twin.tensor.name, type: tensor.to, report, blocks });
+        parts.set(tensor.task, await spool.keep(new Map([['data', blocks]])));
+        settled.set(twin.layer.key, fromMatrix(inTwinsOrder(values, twin), twin.layer));
+        reports.push(report);
+        errors.set(tensor.name, error);
+      }
     }
+    // All layers of a stage see the same prefix, in however many parts they are collected.
+    for (const [key, values] of settled) replaced.set(key, values);
   }
   const inputs = new Map(twins.map(({ tensor, layer }) => [tensor.name, layer]));
   const taken =
@@ -229,6 +238,26 @@ async function solvePlan(job: Job): Promise<SolvedGguf> {
     },
     errors,
   };
+}
+
+interface Due {
+  readonly twin: Twin;
+  /** What is known of it from a run that was stopped. */
+  readonly kept: KeptBlocks | undefined;
+}
+
+/** Layers of a stage, in parts whose matrices fit into memory. What saved statistics know is there already, and compared with all layers. */
+function partsOf(
+  stage: readonly Twin[],
+  { source, method, options }: Job,
+  keptOf: (name: string) => KeptBlocks | undefined,
+): Due[][] {
+  const due = stage.map((twin): Due => ({ twin, kept: keptOf(twin.tensor.name) }));
+  if (!source.sequential) return [due];
+  const known = due.filter(({ kept }) => kept !== undefined);
+  const open = due.filter(({ kept }) => kept === undefined);
+  const parts = inParts(open, ({ twin }) => twin.layer, method.needs, options.matrixBytes);
+  return known.length > 0 ? [known, ...parts] : parts;
 }
 
 function stagesOf(twins: readonly Twin[], sequential: boolean): Twin[][] {

@@ -3,7 +3,6 @@
  * that `whittle calibrate --gram` saved of it.
  */
 
-import { collectInputStatistics } from '../../../calibration/collect/collect-inputs.ts';
 import type { Collected } from '../../../calibration/collect/products.ts';
 import type { Dataset } from '../../../calibration/data/dataset.ts';
 import type { InputStatistics } from '../../../calibration/statistics/input-statistics.ts';
@@ -13,8 +12,8 @@ import type { OnnxModel } from '../../../formats/onnx/model.ts';
 import type { Kernels } from '../../../kernels/kernels.ts';
 import { onnxruntimeNode } from '../../../runtime/onnxruntime-node.ts';
 import { openModelData } from '../../calibration-data.ts';
+import { createCollector } from '../../solve/collector.ts';
 import type { Layer } from '../../solve/layers.ts';
-import { substituteWeights } from '../../solve/substitute.ts';
 import type { QuantizeGgufOptions } from '../options.ts';
 import type { BlockMethod } from './names.ts';
 
@@ -24,6 +23,11 @@ export interface Source {
   readonly dataset?: Dataset | undefined;
   /** Whether layers can be calibrated on the quantized prefix. */
   readonly sequential: boolean;
+  /** @param layers - all that will be asked for, in the order of their stages */
+  open(layers: readonly Layer[]): Collecting;
+}
+
+export interface Collecting extends AsyncDisposable {
   collect(
     layers: readonly Layer[],
     replaced: ReadonlyMap<string, Float32Array>,
@@ -46,19 +50,24 @@ export async function openSource(
 ): Promise<Source> {
   if (statistics !== undefined) return savedSource(statistics, method);
   const dataset = await openModelData(onnx, data ?? { source: { kind: 'synthetic' } }, { threads, signal });
-  const resolve: typeof onnx.tensorBytes = (tensor) => onnx.tensorBytes(tensor);
-  const reference = { proto: onnx.proto, resolve };
+  const float = { proto: onnx.proto, resolve: onnx.tensorBytes.bind(onnx) };
+  const options = { runtime: onnxruntimeNode(), kernels, threads, signal, onProgress };
   return {
     description: dataset.description,
     dataset,
     sequential: true,
-    collect: (layers, replaced, collect) =>
-      collectInputStatistics(
-        { proto: substituteWeights(onnx.proto, replaced, kernels), resolve },
-        dataset,
-        layers.flatMap(({ products }) => products),
-        { runtime: onnxruntimeNode(), collect, reference, threads, signal, onProgress },
-      ),
+    open(all) {
+      const collector = createCollector(float, dataset, all, options);
+      return {
+        collect: (layers, replaced, collect) =>
+          collector.collect(
+            layers.flatMap(({ products }) => products),
+            replaced,
+            collect,
+          ),
+        [Symbol.asyncDispose]: () => collector[Symbol.asyncDispose](),
+      };
+    },
   };
 }
 
@@ -84,10 +93,13 @@ async function savedSource(file: string, { name, needs }: BlockMethod): Promise<
   return {
     description: `${set.samples} samples: ${set.datasets.join('; ')}`,
     sequential: false,
-    collect: async (layers) => {
-      assertOwn(file, layers, set.entries);
-      return set.entries;
-    },
+    open: () => ({
+      collect: async (layers) => {
+        assertOwn(file, layers, set.entries);
+        return set.entries;
+      },
+      [Symbol.asyncDispose]: async () => {},
+    }),
   };
 }
 
