@@ -1,6 +1,7 @@
 /**
  * Which values of two models are the same thing. Values of float type that the main graphs compute from their inputs are paired
- *   1. by name: rewriting keeps the names of what it does not replace;
+ *   1. by name: rewriting keeps the names of what it does not replace; where a Relu or Clip is dropped, its producer has its name, and
+ *      the value is what stands behind the quantized range that cuts in its place;
  *   2. by the name of the node that gives them, without a quantizer's suffix;
  *   3. by weight: what the n-th product with a weight gives, in whatever form each model stores it.
  * Nothing here looks at numbers: models whose values were scaled on purpose (SmoothQuant, rotation) pair as well, and differ.
@@ -40,7 +41,11 @@ export function pairTensors(modelA: OnnxModel, modelB: OnnxModel): TensorPair[] 
     partner.set(nameA, nameB);
     taken.add(nameB);
   };
-  for (const name of a.producers.keys()) pair(name, name);
+  for (const [name, node] of a.producers) {
+    const other = b.producers.get(name);
+    const dropped = cuts(node) && other !== undefined && !cuts(other);
+    pair(name, (dropped ? heldBehind(b.readers, name) : undefined) ?? name);
+  }
   const [nodesA, nodesB] = [nodesByName(a.producers.values()), nodesByName(b.producers.values())];
   for (const [name, node] of nodesA) {
     const other = nodesB.get(name);
@@ -65,6 +70,8 @@ export function pairTensors(modelA: OnnxModel, modelB: OnnxModel): TensorPair[] 
 interface Values {
   /** Value of float type → the node that gives it, in the order of the graph. */
   readonly producers: ReadonlyMap<string, NodeProto>;
+  /** Name → nodes of the main graph that read it. */
+  readonly readers: ReadonlyMap<string, readonly NodeProto[]>;
   /** Key of a weight of the main graph → what the products with it give. */
   readonly products: ReadonlyMap<string, readonly string[]>;
 }
@@ -73,7 +80,7 @@ function valuesOf(original: ModelProto): Values {
   // Constants as initializers and nodes in order; names stay.
   const proto = preparedForRestore(original);
   const { graph } = proto;
-  if (graph === undefined) return { producers: new Map(), products: new Map() };
+  if (graph === undefined) return { producers: new Map(), readers: new Map(), products: new Map() };
   const types = inferElementTypes(proto);
   const computed = new Set(graph.input.map(({ name = '' }) => name));
   for (const { name = '' } of graph.initializer) computed.delete(name);
@@ -87,7 +94,24 @@ function valuesOf(original: ModelProto): Values {
         producers.set(name, node);
     }
   }
-  return { producers, products: productsOf(proto, graph) };
+  const readers = new Map<string, NodeProto[]>();
+  for (const node of graph.node) {
+    for (const name of new Set(node.input)) readers.set(name, [...(readers.get(name) ?? []), node]);
+  }
+  return { producers, readers, products: productsOf(proto, graph) };
+}
+
+function cuts({ opType }: NodeProto): boolean {
+  return opType === 'Relu' || opType === 'Clip';
+}
+
+/** What a value is after the range that all its readers see it through: a quantized one, or a Clip that stands for it. */
+function heldBehind(readers: Values['readers'], name: string): string | undefined {
+  const [only, ...others] = readers.get(name) ?? [];
+  if (only === undefined || others.length > 0) return undefined;
+  if (only.opType === 'Clip') return only.output[0];
+  if (only.opType !== 'QuantizeLinear') return undefined;
+  return readers.get(only.output[0] ?? '')?.find(({ opType }) => opType === 'DequantizeLinear')?.output[0];
 }
 
 /** Operators that give sequences or optional values. */

@@ -83,6 +83,39 @@ describe('which values are the same', () => {
     expect((await pairsOf(network(), byWeight))[0]).toEqual(['h', 'other', 'w']);
   });
 
+  test('a Relu that became the end of a quantized range is what stands behind the range, not its producer', async () => {
+    const nodes = [
+      node('MatMul', ['x', 'w'], ['r'], { name: 'first' }),
+      node('QuantizeLinear', ['r', 's', 'z'], ['q']),
+      node('DequantizeLinear', ['q', 's', 'z'], ['d']),
+      node('MatMul', ['d', 'v'], ['y'], { name: 'second' }),
+    ];
+    const quantized = network();
+    const initializers = [...(quantized.graph?.initializer ?? []), floats('s', [], [0.02])];
+    const zero = {
+      ...floats('z', []),
+      dataType: 2,
+      rawData: { kind: 'inline', bytes: new Uint8Array(1) },
+    } as const;
+    const clipped = [
+      node('MatMul', ['x', 'w'], ['r'], { name: 'first' }),
+      node('Clip', ['r', 'low', 'high'], ['d']),
+      node('MatMul', ['d', 'v'], ['y'], { name: 'second' }),
+    ];
+    const ends = [floats('low', [], [0]), floats('high', [], [5.1])];
+    const [inputs, outputs] = [[value('x', 'f32', ['n', SIZE])], [value('y', 'f32', ['n', SIZE])]];
+    for (const other of [
+      graph({ nodes, initializers: [...initializers, zero], inputs, outputs }),
+      graph({ nodes: clipped, initializers: [...initializers, ...ends], inputs, outputs }),
+    ]) {
+      expect(await pairsOf(network(), model(other))).toEqual([
+        ['h', 'r', 'w'],
+        ['r', 'd', undefined],
+        ['y', 'y', 'v'],
+      ]);
+    }
+  });
+
   test('what nothing tells is left out', async () => {
     const strange = network({ first: 'other', node: 'renamed', weight: 'z' });
     expect((await pairsOf(network(), strange)).map(([a]) => a)).toEqual(['r', 'y']);
