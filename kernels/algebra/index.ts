@@ -4,6 +4,7 @@
  */
 
 export { quadraticForms } from './forms';
-export { panelProducts } from './panel';
+export { demote, subtractProducts } from './products';
 export { roundColumns } from './round';
 export { addProducts, descendInPairs, descendSingly } from './rows';
+export { substitute } from './solve';

@@ -1,24 +1,25 @@
 /**
- * Cholesky factorisation H = L Lᵀ of a symmetric matrix in f64, in place, and solving with it.
+ * Cholesky factorisation H = L Lᵀ of a symmetric matrix in f64, in place, and solving with it. Large ones go to a kernel.
  *
  * Right-looking in panels: a panel of columns is factorised, then the rest of the lower triangle loses panel · panelᵀ. Nearly all of the
  * n³/3 multiplications lie in that update, which goes over tiles of 2 × 4 values held in registers, along rows that are
  * contiguous (G. Golub and C. Van Loan, "Matrix Computations", 4.2.6).
  */
 
-import { PANEL_COLUMNS, type PanelProducts } from '../kernels/algebra/index.ts';
+import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 
 /** Columns of a panel: the strips of a tile stay in the first-level cache. */
-const PANEL = PANEL_COLUMNS;
-/** Rows that a kernel's call updates; from this size on a call is worth its overhead. */
-const STRIP = 64;
+const PANEL = 64;
+/** From this size on a kernel is worth its overhead. */
+const LARGE = 128;
 
 /**
  * Replaces the lower triangle of `a`, f64 [n, n], by L; what lies above the diagonal is not read.
- * @param kernels - take over the products of panels, in f32; without them all is f64
+ * @param kernels - factorise large matrices, with products in f32; without them all is f64
  * @returns the first pivot that is not positive, whereupon `a` is spoilt; −1 where there is none
  */
-export function factorise(a: Float64Array, n: number, kernels?: PanelProducts): number {
+export function factorise(a: Float64Array, n: number, kernels?: AlgebraKernels): number {
+  if (kernels !== undefined && n >= LARGE) return kernels.factorise(a, n, factorise);
   // Rows of the panel lie close together here: in `a` their distance may be a power of two, and they would share cache lines.
   const panel = new Float64Array(n * PANEL);
   for (let start = 0; start < n; start += PANEL) {
@@ -31,8 +32,7 @@ export function factorise(a: Float64Array, n: number, kernels?: PanelProducts): 
       const from = (i - start) * PANEL;
       a.set(panel.subarray(from, from + Math.min(width, i - start + 1)), i * n + start);
     }
-    if (kernels === undefined || width < PANEL) updateTrailing(a, n, panel, start, width);
-    else updateWithKernels(a, n, panel, start, kernels);
+    updateTrailing(a, n, panel, start, width);
   }
   return -1;
 }
@@ -75,25 +75,6 @@ function updateTrailing(a: Float64Array, n: number, panel: Float64Array, start: 
       for (; j < last; j++) {
         for (let row = i; row < Math.min(n, i + 2); row++) updateOne(a, n, panel, start, width, row, j);
       }
-    }
-  }
-}
-
-/** The same with a kernel, strip by strip of rows. */
-function updateWithKernels(
-  a: Float64Array,
-  n: number,
-  panel: Float64Array,
-  start: number,
-  kernels: PanelProducts,
-): void {
-  kernels.load(panel, n - start);
-  for (let first = start + PANEL; first < n; first += STRIP) {
-    const end = Math.min(n, first + STRIP);
-    const { values, stride } = kernels.products(first - start, end - first, PANEL, end - start);
-    for (let i = first; i < end; i++) {
-      let from = (i - first) * stride;
-      for (let at = i * n + start + PANEL; at <= i * n + i; at++) a[at] = a[at]! - values[from++]!;
     }
   }
 }
@@ -177,4 +158,15 @@ export function solveFactorised(lower: Float64Array, n: number, b: Float64Array)
     b[i] = x;
     for (let k = 0; k < i; k++) b[k] = b[k]! - lower[i * n + k]! * x;
   }
+}
+
+/** The same for each row of `rows`, f64 [rows, n]. @param algebra - SIMD kernels, which give the same numbers */
+export function solveRows(
+  lower: Float64Array,
+  n: number,
+  rows: Float64Array,
+  algebra?: AlgebraKernels,
+): void {
+  if (algebra !== undefined) algebra.solveFactorised(lower, n, rows);
+  else for (let at = 0; at < rows.length; at += n) solveFactorised(lower, n, rows.subarray(at, at + n));
 }

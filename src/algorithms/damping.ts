@@ -8,7 +8,7 @@
  */
 
 import { WhittleError } from '../errors.ts';
-import type { PanelProducts } from '../kernels/algebra/index.ts';
+import type { AlgebraKernels } from '../kernels/algebra/index.ts';
 import { factorise } from './cholesky.ts';
 
 export interface DampedGram {
@@ -68,7 +68,7 @@ export function factoriseGram(
   n: number,
   wanted: number,
   byActivation: boolean,
-  algebra?: PanelProducts,
+  algebra?: AlgebraKernels,
 ): FactorisedGram {
   const order = roundingOrder(gram, n, byActivation);
   for (let damping = wanted; damping <= LARGEST_DAMPING; damping = Math.max(damping * 10, 1e-4)) {

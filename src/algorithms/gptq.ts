@@ -86,7 +86,7 @@ export function roundingProblem(
   const factor = factoriseGram(gram, weight.inputs, damping, activationOrder, algebra);
   const target =
     asymmetric > 0
-      ? asymmetricTarget(weight, statistics, factor, asymmetric)
+      ? asymmetricTarget(weight, statistics, factor, asymmetric, algebra)
       : Float64Array.from(weight.values);
   return { factor, target, notes: notesOf(statistics, factor, damping) };
 }

@@ -4,6 +4,8 @@ import { expect, test } from 'vitest';
 import { asymmetricTarget } from '../../src/algorithms/asymmetric-target.ts';
 import { factoriseGram } from '../../src/algorithms/damping.ts';
 import { createRandom } from '../../src/core/random.ts';
+import { wasmAlgebraKernels } from '../../src/kernels/algebra/index.ts';
+import { correlatedProblem } from './gptq-reference.ts';
 
 const OUTPUTS = 3;
 const INPUTS = 6;
@@ -69,4 +71,27 @@ test('a drift of another product, or one that is not finite, is refused with a c
   expect(() => asymmetricTarget(weight, bad, factor, 1)).toThrow(
     expect.objectContaining({ code: 'E_NONFINITE' }),
   );
+});
+
+test('kernels give the bits of the definition, for sizes around strips, panels and spans', async () => {
+  const kernels = await wasmAlgebraKernels();
+  if (kernels === undefined) throw new Error('no WebAssembly SIMD');
+  for (const [outputs, inputs] of [
+    [1, 1],
+    [3, 7],
+    [9, 66],
+    [33, 130],
+    [40, 261],
+  ] as const) {
+    const { weight, statistics } = correlatedProblem(outputs, inputs, inputs, 0.2);
+    const factor = factoriseGram(statistics.gram, inputs, 0.01, true);
+    const plain = asymmetricTarget(weight, statistics, factor, 0.5);
+    const fast = asymmetricTarget(weight, statistics, factor, 0.5, kernels);
+    expect(fast.every((value, i) => Object.is(value, plain[i]))).toBe(true);
+    const drift = weight.values.map((value, i) => value * Math.sin(i));
+    const drifted = { ...statistics, drift };
+    expect(asymmetricTarget(weight, drifted, factor, 1, kernels)).toEqual(
+      asymmetricTarget(weight, drifted, factor, 1),
+    );
+  }
 });

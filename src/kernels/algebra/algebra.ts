@@ -3,8 +3,6 @@
  * the plain loops of src/algorithms, which run where there are no kernels; a kernel gives the same bits, unless its member says otherwise.
  */
 
-import type { PanelProducts } from './panel.ts';
-
 /** Grids of `rows` rows, as babai.ts rounds to them. */
 export interface ColumnGrid {
   readonly rows: number;
@@ -19,7 +17,26 @@ export interface ColumnGrid {
   readonly zeros: Float32Array;
 }
 
-export interface AlgebraKernels extends PanelProducts {
+/** Factorises a small matrix in place as `AlgebraKernels.factorise` does a large one, all in f64. */
+export type FactoriseBlock = (a: Float64Array, n: number) => number;
+
+export interface AlgebraKernels {
+  /**
+   * Replaces the lower triangle of `a`, f64 [n, n], by L with a = L Lᵀ (`factorise` of src/algorithms/cholesky.ts). Products of earlier columns
+   * are f32, what they are taken from is f64: not the same bits, but the same to the exactness of f32.
+   * @returns the first pivot that is not positive, whereupon `a` is spoilt; −1 where there is none
+   */
+  factorise(a: Float64Array, n: number, factoriseBlock: FactoriseBlock): number;
+  /**
+   * rows · matrix, f64 [rows, n] (`multiplyRows` of src/algorithms/asymmetric-target.ts).
+   * @param rows - f32 [rows, n] @param matrix - f32 [n, n]
+   */
+  multiply(rows: Float32Array, matrix: Float32Array, n: number): Float64Array;
+  /**
+   * Solves L Lᵀ x = b in place for each row b (`solveFactorised` of src/algorithms/cholesky.ts).
+   * @param lower - f64 [n, n] @param rows - f64 [rows, n]
+   */
+  solveFactorised(lower: Float64Array, n: number, rows: Float64Array): void;
   /**
    * Chooses codes in the order of steps, each step making up for the errors before it (`roundColumns` of src/algorithms/babai.ts).
    * @param target - f64 [rows, n] @param order - the input of each step @param compensation - f64 [n, n], read below the diagonal

@@ -5,8 +5,7 @@
 
 import type { AlgebraKernels } from './algebra.ts';
 
-export type { AlgebraKernels, ColumnGrid, RowProblem, RowSet } from './algebra.ts';
-export { PANEL_COLUMNS, type PanelProducts } from './panel.ts';
+export type { AlgebraKernels, ColumnGrid, FactoriseBlock, RowProblem, RowSet } from './algebra.ts';
 
 /** New SIMD kernels with their own memory, or undefined where the machine cannot run them. */
 export async function wasmAlgebraKernels(): Promise<AlgebraKernels | undefined> {

@@ -23,3 +23,16 @@ export function packStrips(strips: Float64Array, matrix: Float64Array | Float32A
     at += (first + STRIP) * STRIP;
   }
 }
+
+/** The strips of the upper half of Lᵀ read backwards, which is lower too: row c holds L[n−1−j, n−1−c]. */
+export function packTransposed(strips: Float64Array, lower: Float64Array, n: number): void {
+  let at = 0;
+  for (let first = 0; first < n; first += STRIP) {
+    const last = Math.min(first + STRIP, n) - 1;
+    for (let j = 0; j <= last; j++) {
+      const from = (n - 1 - j) * n + n - 1;
+      for (let c = Math.max(first, j); c <= last; c++) strips[at + j * STRIP + c - first] = lower[from - c]!;
+    }
+    at += (first + STRIP) * STRIP;
+  }
+}
