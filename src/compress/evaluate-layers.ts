@@ -81,6 +81,9 @@ export interface Distribution {
 }
 
 const DEFAULT_LAYERS = 64;
+const EIGHT_BITS = /^u?int8\b/;
+/** dB; rounding to 8 bits leaves more than 25 of any weight without extreme outliers. */
+const ROUNDED_TO_EIGHT = 12;
 const SHOWN_DISTRIBUTIONS = 4;
 const BINS = 160;
 /** A few numbers (norms, biases) cost nothing to keep and are not tried. */
@@ -133,6 +136,14 @@ export async function measureLayers(
       return { ...quality, activation: activations.get(key), harm: harms.get(key) };
     })
     .sort(worstFirst);
+  const other = ranked.filter(
+    ({ form, weightSqnr }) => EIGHT_BITS.test(form) && weightSqnr < ROUNDED_TO_EIGHT,
+  );
+  if (other.length > 0) {
+    notes.push(
+      `Further from the original than rounding to 8 bits explains: ${other[0]?.weight}${other.length > 1 ? ` and ${other.length - 1} more` : ''}. They were changed on purpose, as where batch norms are folded, and what they do alone says nothing of quantizing; compare --activations and --max-loss do.`,
+    );
+  }
   const distributions: Distribution[] = [];
   for (const { weight } of ranked.slice(0, SHOWN_DISTRIBUTIONS)) {
     const pair = layers.find(({ at }) => at.pair.a.key === weight)?.at.pair;
