@@ -157,6 +157,7 @@ export type { ByteSink, ByteSource, SiblingOpener } from './io/source.ts';
 export type {
   AlgebraKernels,
   ColumnGrid,
+  FactoriseBlock,
   RowProblem,
   RowSet,
 } from './kernels/algebra/algebra.ts';
