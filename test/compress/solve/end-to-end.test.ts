@@ -163,7 +163,7 @@ const lm = sharedPath('models/lm/onnx/model.onnx');
 describe.skipIf(!BUILT)(BUILT ? "from a user's prompt" : `from a user's prompt (${NOT_BUILT})`, () => {
   test.skipIf(lm === undefined)(
     `quantize model.onnx --to q4 --algorithm gptq --data text.txt, in a folder with its tokenizer (else: ${SHARED_ABSENT})`,
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async () => {
       await withFolder(async (folder) => {
         await copyFile(lm!, join(folder, 'model.onnx'));
