@@ -81,7 +81,11 @@ export async function applyAlgorithm(
   const rest = targets.filter(({ layer }) => !known.has(layer.key));
   const solved = new Map<string, SolvedLayer>(known);
   if (method !== undefined) {
-    const found = await solveTargets(model, rest, known, method, kernels, options);
+    const before = targets.flatMap((target): Known[] => {
+      const values = known.get(target.layer.key)?.values;
+      return values === undefined ? [] : [{ ...target, values }];
+    });
+    const found = await solveTargets(model, rest, before, method, kernels, options);
     for (const [key, layer] of found.solved) solved.set(key, layer);
     notes.push(...found.notes);
   } else if (rest.length > 0) {
@@ -121,11 +125,16 @@ interface Found {
   readonly notes: readonly string[];
 }
 
-/** @param known - layers that are settled already */
+interface Known extends Target {
+  /** f32 in stored order. */
+  readonly values: Float32Array;
+}
+
+/** @param known - what was solved before */
 async function solveTargets(
   model: OnnxModel,
   targets: readonly Target[],
-  known: ReadonlyMap<string, SolvedLayer>,
+  known: readonly Known[],
   method: Method,
   kernels: Kernels,
   options: ApplyOptions,
@@ -147,16 +156,21 @@ async function solveTargets(
     plain.map(({ layer }) => layer),
     { ...shared, method: storable(WITHOUT_DATA) },
   );
-  const settled = method.sequential
-    ? new Map([...known, ...alone].map(([key, { values }]) => [key, values]))
-    : undefined;
+  const before = method.sequential ? known : [];
+  const settled = new Map<string, Float32Array>();
+  for (const { layer, values, informed } of before) if (!informed) settled.set(layer.key, values);
+  if (method.sequential) for (const [key, { values }] of alone) settled.set(key, values);
   const layers = targets.filter((target) => !plain.includes(target)).map(({ layer }) => layer);
-  await using collector = dataset && collectorFor(model, dataset, layers, kernels, options);
+  const staged = before.filter(({ informed }) => informed);
+  // What depends on them is not final before their stage is done, but nothing more is asked of them.
+  const held = staged.map(({ layer }): Layer => ({ ...layer, products: [] }));
+  await using collector = dataset && collectorFor(model, dataset, [...layers, ...held], kernels, options);
   const solved = await solveLayers(layers, {
     ...shared,
     method: storable(method),
     matrixBytes,
     settled,
+    known: staged,
     collect: collector?.collect,
   });
   const notes =

@@ -99,6 +99,12 @@ export interface SolvedLayer {
   readonly report: LayerReport;
 }
 
+export interface KnownLayer {
+  readonly layer: Layer;
+  /** f32 in stored order. */
+  readonly values: Float32Array;
+}
+
 export interface SolveOptions extends RunOptions {
   readonly method: Method;
   /** Round-to-nearest, which every result is compared with. */
@@ -108,6 +114,8 @@ export interface SolveOptions extends RunOptions {
   readonly read: (layer: Layer) => Promise<Float32Array>;
   /** Weights that are settled already: f32 in stored order, by key. */
   readonly settled?: ReadonlyMap<string, Float32Array> | undefined;
+  /** Layers that were solved before. As in the run that solved them, the others see their values once their stage is done. */
+  readonly known?: readonly KnownLayer[] | undefined;
   /** Without it no statistics are collected; methods that need them refuse. */
   readonly collect?: CollectStatistics | undefined;
   /**
@@ -125,12 +133,13 @@ export async function solveLayers(
   layers: readonly Layer[],
   options: SolveOptions,
 ): Promise<Map<string, SolvedLayer>> {
-  const { method, collect, gridOf, read, onLayer, onProgress, signal } = options;
+  const { method, collect, gridOf, read, known = [], onLayer, onProgress, signal } = options;
   const solved = new Map<string, SolvedLayer>();
   const replaced = new Map<string, Float32Array>(options.settled);
   const weightBytes = layers.reduce((sum, { outputs, inputs }) => sum + outputs * inputs * 4, 0);
   let bytesDone = 0;
   for (const stage of stagesOf(layers, method)) {
+    for (const { layer, values } of known) if (layer.stage < stage[0]!.stage) replaced.set(layer.key, values);
     for (const part of inParts(stage, (layer) => layer, method.needs, options.matrixBytes)) {
       const statistics =
         collect === undefined || method.needs.length === 0

@@ -3,11 +3,15 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { Dataset } from '../../../src/calibration/data/dataset.ts';
 import type { CompressOptions } from '../../../src/compress/options.ts';
 import { compress } from '../../../src/compress.ts';
+import { createRandom } from '../../../src/core/random.ts';
 import { isWhittleError, type WhittleError } from '../../../src/errors.ts';
+import type { ModelProto } from '../../../src/formats/onnx/messages.ts';
 import type { Recipe } from '../../../src/planning/recipe.ts';
-import { withFolder, writeModel } from '../../formats/build-onnx.ts';
+import { floats, graph, model, node, value, withFolder, writeModel } from '../../formats/build-onnx.ts';
+import { normals } from '../../restore/networks.ts';
 import { network, tokens } from './small-network.ts';
 
 const blocks: Recipe = {
@@ -29,11 +33,11 @@ function optionsFor(folder: string, more: Partial<CompressOptions> = {}): Compre
   };
 }
 
-/** Stops while the second product is solved: the convolution is left. */
-async function stopped(file: string, options: CompressOptions): Promise<WhittleError> {
+/** Stops while a product is solved, by default the second, which leaves the convolution. */
+async function stopped(file: string, options: CompressOptions, last = 'w2'): Promise<WhittleError> {
   const controller = new AbortController();
-  const onProgress: CompressOptions['onProgress'] = ({ tensor, phase }) => {
-    if (tensor === 'w2' && phase?.startsWith('gptq')) controller.abort();
+  const onProgress: CompressOptions['onProgress'] = ({ tensor, phase = '' }) => {
+    if (tensor === last && /^(gptq|best)/.test(phase)) controller.abort();
   };
   try {
     await compress(file, { ...options, signal: controller.signal, onProgress });
@@ -71,6 +75,19 @@ describe('a run that is stopped while it solves', () => {
       ]);
       expect(Buffer.compare(await readFile(join(folder, 'out.onnx')), await readFile(whole))).toBe(0);
       expect(await outputs(folder)).toEqual(['out.onnx']);
+    });
+  });
+
+  test('between two layers that go into one residual sum goes on towards the same sum', async () => {
+    await withFolder(async (folder) => {
+      const file = await writeModel(folder, parallelBranches());
+      const options = optionsFor(folder, { algorithm: 'best', data: rows });
+      const whole = join(folder, 'whole.onnx');
+      await compress(file, { ...options, output: whole, journal: false });
+      const error = await stopped(file, options, 'w1');
+      expect(error.details.hint).toMatch(/--resume to continue: 2 layers are solved/);
+      await compress(file, { ...options, resume: true });
+      expect(Buffer.compare(await readFile(join(folder, 'out.onnx')), await readFile(whole))).toBe(0);
     });
   });
 
@@ -125,6 +142,44 @@ describe('a run that is stopped while it solves', () => {
     });
   });
 });
+
+/** x + W1·f(x) + W2·f(x), as a decoder has it whose attention and MLP stand side by side; a layer before, and one behind. */
+function parallelBranches(): ModelProto {
+  const width = 32;
+  const square = (name: string) => floats(name, [width, width], normals(width * width, 0.2));
+  return model(
+    graph({
+      nodes: [
+        node('MatMul', ['in', 'w0'], ['x']),
+        node('Relu', ['x'], ['f']),
+        node('MatMul', ['f', 'w1'], ['a']),
+        node('MatMul', ['f', 'w2'], ['b']),
+        node('Add', ['x', 'a'], ['s']),
+        node('Add', ['s', 'b'], ['t']),
+        node('MatMul', ['t', 'w3'], ['y']),
+      ],
+      initializers: ['w0', 'w1', 'w2', 'w3'].map(square),
+      inputs: [value('in', 'f32', [6, width])],
+      outputs: [value('y', 'f32', [6, width])],
+    }),
+    { opset: 21, ir: 10 },
+  );
+}
+
+const rows: Dataset = {
+  count: 20,
+  description: 'rows of noise',
+  synthetic: false,
+  notes: [],
+  async *samples() {
+    const random = createRandom(5);
+    for (let sample = 0; sample < 20; sample++) {
+      const values = Float32Array.from({ length: 6 * 32 }, () => random.normal());
+      const data = new Uint8Array(values.buffer);
+      yield { inputs: new Map([['in', { dtype: 'f32' as const, shape: [6, 32], data }]]) };
+    }
+  },
+};
 
 async function* badSamples() {
   yield { inputs: new Map([['nobody', { dtype: 'int64' as const, shape: [1], data: new Uint8Array(8) }]]) };
