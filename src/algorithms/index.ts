@@ -6,13 +6,31 @@
  *   awq              loud inputs, and data                      gptq            data and a Gram matrix: the best of one pass
  *   refineRounding   after gptq, where minutes do not matter
  *
+ * On other forms than even grids: roundToCodebook, fitCodebook and gptqCodebook on a code book (NF4, FP4), feedBlocks on blocks whose
+ * encoder is given (ggml's types).
+ *
  * And what makes weights easier to quantize, or takes back what quantizing did: equalizingFactors, smoothingFactors and searchSmoothing
  * (SmoothQuant), createRotation (Hadamard), biasCorrection.
  */
 
 export { type AwqOptions, type AwqResult, awq } from './awq.ts';
 export { biasCorrection, clippedNormalMean, meanInput } from './bias-correction.ts';
+export {
+  type BlockEncoder,
+  type BlockFeedbackOptions,
+  type BlockFeedbackResult,
+  feedBlocks,
+} from './block-feedback.ts';
 export { type ClipSearchOptions, clipSearch } from './clip-search.ts';
+export {
+  type CodebookMatrix,
+  type CodebookOptions,
+  type CodebookResult,
+  dequantizeCodebook,
+  fitCodebook,
+  gptqCodebook,
+  roundToCodebook,
+} from './codebook.ts';
 export type { DampedGram, FactorisedGram } from './damping.ts';
 export { equalizingFactors, rangeUse } from './equalization.ts';
 export { type GptqOptions, type GptqResult, gptq, type RoundingProblem, roundingProblem } from './gptq.ts';
@@ -37,3 +55,4 @@ export {
   searchSmoothing,
   smoothingFactors,
 } from './smoothquant.ts';
+export type { UnitChooser } from './unit-feedback.ts';
