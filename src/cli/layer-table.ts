@@ -2,7 +2,7 @@
 
 import type { ModeResult } from '../compress/options.ts';
 import type { LayerReport } from '../compress/solve/solve.ts';
-import { formatDuration } from '../report/format.ts';
+import { counted, formatDuration } from '../report/format.ts';
 import { type Column, renderTable } from '../report/table.ts';
 import { safeName } from '../report/text.ts';
 import type { Context } from './context.ts';
@@ -30,7 +30,7 @@ export function layerLines(
   const on = data === undefined ? 'without data' : `on ${safeName(data)}`;
   return [
     '',
-    `${safeName(mode)}: ${algorithm} ${on}, ${layers.length} layers in ${formatDuration(seconds)}; share of the outputs' energy that is error, mean ${percent(mean(layers, 'errorBefore'))} → ${percent(mean(layers, 'errorAfter'))}`,
+    `${safeName(mode)}: ${algorithm} ${on}, ${counted(layers.length, 'layer')} in ${formatDuration(seconds)}; share of the outputs' energy that is error, mean ${percent(mean(layers, 'errorBefore'))} → ${percent(mean(layers, 'errorAfter'))}`,
     renderTable(
       COLUMNS,
       worst.map(({ layer, algorithm, errorBefore, errorAfter, damping, deadInputs }) => [

@@ -39,7 +39,7 @@ export function addCalibrate(program: Command, options: ProgramOptions): void {
     .option('--histograms', 'also their histograms')
     .option('--imatrix <file>', 'also an importance matrix (GGUF) for llama.cpp')
     .option('--resume', 'go on with the samples that the statistics file has not seen')
-    .option('--force', 'replace files that exist')
+    .option('-f, --force', 'replace files that exist')
     .option(
       '--threads <n>',
       "threads of the runtime (default: the runtime's choice)",

@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import type { WeightMatrix } from '../../algorithms/matrix.ts';
 import { withStoredZeros } from '../../algorithms/stored-zeros.ts';
+import { amount } from '../../core/amount.ts';
 import { f16BitsToF32, f32ToF16Bits } from '../../core/floats.ts';
 import { WhittleError } from '../../errors.ts';
 import { fromMatrix, type Layer, toMatrix } from './layers.ts';
@@ -80,10 +81,10 @@ export async function takeOver(
 }
 
 function notesOf(file: string, taken: number, unused: readonly string[], rounded: number): string[] {
-  const notes = [`${taken} weights were taken over from ${file}.`];
+  const notes = [`${amount(taken, 'weight was', 'weights were')} taken over from ${file}.`];
   if (unused.length > 0)
     notes.push(
-      `${unused.length} weights of ${file} are not quantized here (${unused[0]}${unused.length > 1 ? ', …' : ''}).`,
+      `${amount(unused.length, 'weight')} of ${file} ${unused.length === 1 ? 'is' : 'are'} not quantized here (${unused[0]}${unused.length > 1 ? ', …' : ''}).`,
     );
   if (rounded > 0) notes.push(`Scales of ${rounded} of them were rounded to f16, which this form stores.`);
   return notes;

@@ -7,6 +7,7 @@
  */
 
 import type { Dataset } from '../../calibration/data/dataset.ts';
+import { amount } from '../../core/amount.ts';
 import { isWeightDType } from '../../core/dtype.ts';
 import type { RunOptions } from '../../core/progress.ts';
 import { WhittleError } from '../../errors.ts';
@@ -89,7 +90,7 @@ export async function applyAlgorithm(
     for (const [key, layer] of found.solved) solved.set(key, layer);
     notes.push(...found.notes);
   } else if (rest.length > 0) {
-    notes.push(`${rest.length} weights are not in the solution: rounded to nearest.`);
+    notes.push(`${amount(rest.length, 'weight is', 'weights are')} not in the solution: rounded to nearest.`);
   }
   const weights: WeightError[] = [];
   const parts = new Map<number, ReadonlyMap<PartRole, Segment>>();
@@ -177,7 +178,7 @@ async function solveTargets(
     alone.size === 0
       ? []
       : [
-          `${alone.size} of ${targets.length} weights are no plain products (tables, subgraphs, recurrent cells): ${WITHOUT_DATA.name}, without data.`,
+          `${alone.size} of ${amount(targets.length, 'weight')} ${alone.size === 1 ? 'is no plain product' : 'are no plain products'} (tables, subgraphs, recurrent cells): ${WITHOUT_DATA.name}, without data.`,
         ];
   return { solved: new Map([...solved, ...alone]), notes };
 }
@@ -266,21 +267,21 @@ export function remarks(
   if (few.length > 0) {
     const least = Math.min(...few.map(({ rows }) => rows ?? 0));
     notes.push(
-      `Too few samples: ${few.length} of ${reports.length} layers have more inputs than the ${least} rows they saw. Give more data (--samples).`,
+      `Too few samples: ${few.length} of ${amount(reports.length, 'layer')} ${few.length === 1 ? 'has' : 'have'} more inputs than the ${amount(least, 'row')} ${few.length === 1 ? 'it' : 'they'} saw. Give more data (--samples).`,
     );
   }
   const dead = reports.filter(({ deadInputs = 0 }) => deadInputs > 0);
   if (dead.length > 0) {
     const count = dead.reduce((sum, { deadInputs = 0 }) => sum + deadInputs, 0);
     notes.push(
-      `${count} inputs of ${dead.length} layers (${dead[0]?.layer}${dead.length > 1 ? ', …' : ''}) were zero in all samples; their weights were rounded to nearest.`,
+      `${amount(count, 'input')} of ${amount(dead.length, 'layer')} (${dead[0]?.layer}${dead.length > 1 ? ', …' : ''}) ${count === 1 ? 'was' : 'were'} zero in all samples; their weights were rounded to nearest.`,
     );
   }
   const raised = reports.filter(({ damping = 0 }) => damping > DAMPING);
   if (raised.length > 0) {
     const most = Math.max(...raised.map(({ damping }) => damping ?? 0));
     notes.push(
-      `The Gram matrix of ${raised.length} layers (${raised[0]?.layer}${raised.length > 1 ? ', …' : ''}) is not positive definite: damping was raised to up to ${most} of its mean diagonal. More, and more varied data helps.`,
+      `The Gram matrix of ${amount(raised.length, 'layer')} (${raised[0]?.layer}${raised.length > 1 ? ', …' : ''}) is not positive definite: damping was raised to up to ${most} of its mean diagonal. More, and more varied data helps.`,
     );
   }
   for (const note of new Set(reports.flatMap(({ note }) => note ?? []))) {

@@ -7,6 +7,7 @@
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isRecord } from '../../calibration/data/read-text.ts';
+import { amount } from '../../core/amount.ts';
 import { type ErrorCode, EXIT, isWhittleError, WhittleError } from '../../errors.ts';
 import { systemCode } from '../../io/disk.ts';
 import { ioError } from '../../io/file-source.ts';
@@ -160,7 +161,7 @@ export async function settleSolved(output: string, error: unknown): Promise<unkn
     return error;
   }
   if (!(error instanceof WhittleError) || error.details.hint?.includes('--resume') === true) return error;
-  const hint = `Run the same command with --resume to continue: ${layers} layers are solved.`;
+  const hint = `Run the same command with --resume to continue: ${amount(layers, 'layer is', 'layers are')} solved.`;
   const told = new WhittleError(error.code, error.message, { ...error.details, hint });
   if (error.stack !== undefined) told.stack = error.stack;
   return told;

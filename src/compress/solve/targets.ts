@@ -6,6 +6,7 @@
  * subgraph or of a recurrent cell, filters in blocks that end within the channels) only the values are known.
  */
 
+import { amount } from '../../core/amount.ts';
 import { elementCount } from '../../core/shape.ts';
 import type { OnnxModel } from '../../formats/onnx/model.ts';
 import { findWeights, type Weight } from '../../formats/onnx/model.ts';
@@ -58,7 +59,9 @@ export function findTargets(model: OnnxModel, planned: Pick<Planned, 'weightTask
   const many = [...reasons.values()].reduce((sum, count) => sum + count, 0);
   return {
     targets,
-    left: [`${many} of ${weightTasks.size} weights were rounded to nearest: ${left.join(', ')}.`],
+    left: [
+      `${many} of ${amount(weightTasks.size, 'weight')} ${many === 1 ? 'was' : 'were'} rounded to nearest: ${left.join(', ')}.`,
+    ],
   };
 }
 

@@ -37,7 +37,7 @@ test('a Gram matrix that is not positive definite raises the damping, and the la
   const report = { layer: 'w', algorithm: 'gptq', bits: 4, groupSize: 8, errorBefore: 1, errorAfter: 1 };
   const reports: LayerReport[] = [{ ...report, damping: solution.damping, rows: 100 }];
   const [note, ...others] = remarks(reports, new Map([['w', { inputs: INPUTS }]]), undefined);
-  expect(note).toMatch(/Gram matrix of 1 layers \(w\) is not positive definite: damping was raised to up to/);
+  expect(note).toMatch(/Gram matrix of 1 layer \(w\) is not positive definite: damping was raised to up to/);
   expect(others).toEqual([]);
 });
 
@@ -50,8 +50,8 @@ test('fewer rows than inputs, and inputs that were always zero, are told with th
   const layers = new Map(['a', 'b'].map((name) => [name, { inputs: INPUTS }]));
   const notes = remarks(reports, layers, undefined);
   expect(notes).toHaveLength(2);
-  expect(notes[0]).toMatch(/Too few samples: 1 of 2 layers have more inputs than the 5 rows they saw/);
-  expect(notes[1]).toMatch(/3 inputs of 1 layers \(b\) were zero in all samples/);
+  expect(notes[0]).toMatch(/Too few samples: 1 of 2 layers has more inputs than the 5 rows it saw/);
+  expect(notes[1]).toMatch(/3 inputs of 1 layer \(b\) were zero in all samples/);
 });
 
 test('inputs that repeat each other or never change: H is singular, damping makes up for it, and the codes are sound', async () => {

@@ -10,6 +10,7 @@ import { type BlockEncoder, feedBlocks } from '../../../algorithms/block-feedbac
 import type { WeightMatrix } from '../../../algorithms/matrix.ts';
 import { toImatrix } from '../../../calibration/statistics/imatrix.ts';
 import type { InputStatistics } from '../../../calibration/statistics/input-statistics.ts';
+import { amount } from '../../../core/amount.ts';
 import { GGML_TYPES, ggmlBytes, isBlockType } from '../../../core/ggml-types.ts';
 import { isWhittleError, WhittleError } from '../../../errors.ts';
 import type { GgufModel } from '../../../formats/gguf/gguf.ts';
@@ -216,7 +217,9 @@ async function solvePlan(job: Job): Promise<SolvedGguf> {
   }
   const inputs = new Map(twins.map(({ tensor, layer }) => [tensor.name, layer]));
   const taken =
-    before.size === 0 ? [] : [`${before.size} layers were taken over from the run that was stopped.`];
+    before.size === 0
+      ? []
+      : [`${amount(before.size, 'layer was', 'layers were')} taken over from the run that was stopped.`];
   return {
     plan: {
       ...plan,
