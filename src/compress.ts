@@ -81,7 +81,7 @@ export async function compress(input: string, options: CompressOptions): Promise
     return {
       results:
         options.dryRun === true
-          ? await describeModes(planned)
+          ? await describeDry(planned, options)
           : await writeResults(request, planned, options, judging, preparer),
       skipped: skipped.map(({ mode, input, reason }) => ({ mode, input, reason })),
       seconds: (performance.now() - started) / 1000,
@@ -90,6 +90,12 @@ export async function compress(input: string, options: CompressOptions): Promise
     await preparer?.[Symbol.asyncDispose]();
     await Promise.all(open.map((model) => model.close()));
   }
+}
+
+/** @throws WhittleError where solving would be refused */
+async function describeDry(models: readonly PlannedModel[], options: CompressOptions) {
+  if (isSolving(options)) (await import('./compress/solve/solve-on-data.ts')).checkSolving(models, options);
+  return describeModes(models);
 }
 
 async function writeResults(
@@ -129,11 +135,13 @@ async function writeModels(request: Request, planned: readonly PlannedModel[], o
 
 /** The modes with the weights that an algorithm solved, where one was asked for; to be kept until the files are written. */
 async function solved(models: readonly PlannedModel[], options: CompressOptions) {
-  const { algorithm, data, solution, saveSolution, biasCorrection } = options;
-  if ([algorithm, data, solution, saveSolution, biasCorrection].every((given) => given === undefined))
-    return undefined;
+  if (!isSolving(options)) return undefined;
   const { solveOnData } = await import('./compress/solve/solve-on-data.ts');
   return solveOnData(models, options);
+}
+
+function isSolving({ algorithm, data, solution, saveSolution, biasCorrection }: CompressOptions): boolean {
+  return [algorithm, data, solution, saveSolution, biasCorrection].some((given) => given !== undefined);
 }
 
 /** Where a largest loss was given: what its modes are judged on, and the search for the layers to keep. */

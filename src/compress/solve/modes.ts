@@ -35,7 +35,7 @@ export async function solveModes(
   spool: Spool,
 ): Promise<PlannedModel[]> {
   const solved: PlannedModel[] = [];
-  checkSolutionOptions(options, models);
+  checkChoice(models, options);
   await assertMaySave(options, models);
   await using solution = options.solution === undefined ? undefined : await openSolution(options.solution);
   for (const { model, modes } of models) {
@@ -54,6 +54,15 @@ interface Given {
   readonly method: Method | undefined;
   readonly dataset: Dataset | undefined;
   readonly solution: Solution | undefined;
+}
+
+/**
+ * What can be said before the data is opened.
+ * @throws WhittleError E_USAGE for an unknown algorithm, one that needs data where there is none, and a solution file that nothing goes into
+ */
+export function checkChoice(models: readonly PlannedModel[], options: CompressOptions): void {
+  checkSolutionOptions(options, models);
+  if (models.length > 0) chosenAlgorithm(options.algorithm, options.data);
 }
 
 /** @throws WhittleError E_USAGE */
@@ -249,7 +258,7 @@ function unusedData(method: Method | undefined, dataset: Dataset | undefined): s
 /** @throws WhittleError E_USAGE */
 export function chosenAlgorithm(
   wanted: string | undefined,
-  dataset: Dataset | undefined,
+  data: CompressOptions['data'],
 ): Exclude<AlgorithmName, 'auto'> {
   const name = wanted ?? 'auto';
   if (!isAlgorithm(name)) {
@@ -260,9 +269,9 @@ export function chosenAlgorithm(
       ...(near !== undefined && { hint: `Did you mean ${near}?` }),
     });
   }
-  if (name === 'auto') return dataset === undefined ? 'fit' : 'gptq-act-order';
+  if (name === 'auto') return data === undefined ? 'fit' : 'gptq-act-order';
   const needs = METHODS.get(name)?.needs ?? [];
-  if (needs.length > 0 && dataset === undefined) {
+  if (needs.length > 0 && data === undefined) {
     const without = [...METHODS.values()]
       .filter((method) => method.needs.length === 0)
       .map((method) => method.name);

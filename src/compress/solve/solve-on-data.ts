@@ -4,7 +4,7 @@ import { WhittleError } from '../../errors.ts';
 import { openModelData } from '../calibration-data.ts';
 import type { CompressOptions } from '../options.ts';
 import type { PlannedMode, PlannedModel } from '../run-modes.ts';
-import { solveModes } from './modes.ts';
+import { checkChoice, solveModes } from './modes.ts';
 import { removeSolved, settleSolved } from './solved-journal.ts';
 import { createSpool } from './spool.ts';
 
@@ -14,6 +14,12 @@ export interface SolvedModels extends AsyncDisposable {
   finish(): Promise<void>;
   /** They are not, because of `error`: what is of use stays, and the error that comes back says how to go on. */
   settle(error: unknown): Promise<unknown>;
+}
+
+/** What `solveOnData` refuses before it opens the data. @throws WhittleError E_USAGE */
+export function checkSolving(models: readonly PlannedModel[], options: CompressOptions): void {
+  if (options.biasCorrection === true && options.data === undefined) throw needsData();
+  checkChoice(models, options);
 }
 
 /** @throws WhittleError E_USAGE where biases are to be corrected without data; what opening the data and solving throw; nothing is kept then */
