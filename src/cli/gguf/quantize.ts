@@ -84,7 +84,13 @@ export async function runQuantizeGguf(
     signal,
     onProgress: progress.onProgress,
   };
-  const report = await quantizeGguf(input, options);
+  const said = new Set<string>();
+  const onNote = (note: string): void => {
+    if (said.has(note)) return;
+    said.add(note);
+    context.say(context.errStyle.dim(`note: ${safeName(note)}`));
+  };
+  const report = await quantizeGguf(input, { ...options, onNote });
   progress.clear();
   await writeExtras(context, input, flags, report);
   if (context.json) {
@@ -94,7 +100,7 @@ export async function runQuantizeGguf(
   if (flags.dryRun === true) {
     context.print(report.results.map((result) => ggufPlanText(report, result, context)).join('\n\n'));
   } else printResults(context, report);
-  printRemarks(context, report, flags);
+  printRemarks(context, report, flags, said);
   return undefined;
 }
 
@@ -257,11 +263,17 @@ function worstTensors({ tensors }: GgufResult): string | undefined {
   return worst.map(({ name, to, sqnr }) => `${safeName(name)} (${to}) ${formatDecibels(sqnr)}`).join(', ');
 }
 
-function printRemarks(context: Context, report: GgufReport, flags: QuantizeGgufFlags): void {
+/** @param said - notes that were printed before the work */
+function printRemarks(
+  context: Context,
+  report: GgufReport,
+  flags: QuantizeGgufFlags,
+  said: ReadonlySet<string>,
+): void {
   const { errStyle } = context;
   const notes = new Map<string, string[]>();
   for (const { type, notes: own } of report.results) {
-    for (const note of own) notes.set(note, [...(notes.get(note) ?? []), type]);
+    for (const note of own) if (!said.has(note)) notes.set(note, [...(notes.get(note) ?? []), type]);
   }
   for (const [note, types] of notes) {
     context.say(errStyle.dim(`note (${types.join(', ')}): ${safeName(note)}`));

@@ -73,7 +73,10 @@ export function addQuantize(program: Command, options: ProgramOptions): void {
       listOption,
     )
     .addOption(
-      new Option('--algorithm <name>', 'how the codes of the weights are chosen').choices(ALGORITHM_NAMES),
+      new Option(
+        '--algorithm <name>',
+        'how the codes of the weights are chosen (best: slow, on IQ2 and IQ3 of GGUF very slow)',
+      ).choices(ALGORITHM_NAMES),
     )
     .option(
       '--bias-correction',

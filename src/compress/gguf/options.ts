@@ -43,6 +43,8 @@ export interface QuantizeGgufOptions
   readonly journal?: boolean | 'auto' | undefined;
   /** Report the SHA-256 of every output file. */
   readonly sha256?: boolean | undefined;
+  /** Hears of a note before the work that it is about: that it will take long. The results have it too. */
+  readonly onNote?: ((note: string) => void) | undefined;
   /** Make the plan and its exact sizes; write nothing. */
   readonly dryRun?: boolean | undefined;
 }

@@ -44,7 +44,9 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
     const plan = await planWith(solver, imatrix, options.dryRun === true, (guiding, dryRun) =>
       planType(model, type, basename(path), guiding, { ...options, dryRun }),
     );
-    planned.push({ path, plan });
+    const note = solver?.forewarn(plan);
+    planned.push({ path, plan: note === undefined ? plan : { ...plan, notes: [note, ...plan.notes] } });
+    if (note !== undefined && options.dryRun !== true) options.onNote?.(note);
   }
   const execution =
     options.dryRun === true ? undefined : await solveAndExecute(solver, model, imatrix, planned, options);

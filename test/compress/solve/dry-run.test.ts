@@ -8,7 +8,7 @@ import { network, tokens } from './small-network.ts';
 
 const cases: readonly [string, Partial<CompressOptions>][] = [
   ['an algorithm that needs data, without data', { algorithm: 'gptq' }],
-  ['an algorithm that does not exist', { algorithm: 'gtpq' }],
+  ['scales that need data, without data', { algorithm: 'awq' }],
   ['bias correction without data', { biasCorrection: true }],
   ['a solution to save where nothing is solved', { saveSolution: 'w.safetensors' }],
 ];
@@ -33,7 +33,12 @@ test('what the run would do is planned, and no sample is read', async () => {
         throw new Error('read');
       },
     };
-    for (const options of [{ algorithm: 'gptq', data }, { algorithm: 'fit' }, { data }]) {
+    const wishes: readonly Partial<CompressOptions>[] = [
+      { algorithm: 'gptq', data },
+      { algorithm: 'fit' },
+      { data },
+    ];
+    for (const options of wishes) {
       const { results } = await compress(file, { to: ['q4'], dryRun: true, ...options });
       expect(results).toHaveLength(1);
     }

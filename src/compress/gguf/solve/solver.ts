@@ -36,6 +36,7 @@ import { blockEncoder } from './encoder.ts';
 import { statisticsImatrix } from './guide.ts';
 import type { KeptBlocks } from './kept-blocks.ts';
 import { type BlockMethod, blockMethod } from './names.ts';
+import { slowNote } from './slow.ts';
 import { openSource, type Source } from './source.ts';
 import { findTwins, inTwinsOrder, type Twin, twinNames } from './twins.ts';
 
@@ -48,6 +49,8 @@ export interface SolvedGguf {
 }
 
 export interface GgufSolver extends AsyncDisposable {
+  /** Where the work will take long: what to know of it beforehand. */
+  forewarn(plan: PlannedGguf): string | undefined;
   /**
    * @param output - beside which what is solved is kept until the files are there (solved-journal.ts)
    * @throws WhittleError E_RESUME where a run is to go on that was another one
@@ -82,6 +85,7 @@ export async function openSolver(model: GgufModel, options: SolverOptions): Prom
     const names = twinNames(onnx, model);
     const algebra = await wasmAlgebraKernels();
     return {
+      forewarn: ({ tensors }) => slowNote(tensors.filter(isSolvable), method),
       solve: async (plan, output) => {
         const wanted = plan.tensors.filter(isSolvable);
         const twins = await findTwins(model, onnx, new Set(wanted.map((tensor) => tensor.source)), kernels);
