@@ -14,13 +14,12 @@ import { assertMayWrite } from '../../io/atomic-file.ts';
 import { isFileSource } from '../../io/file-source.ts';
 import { makeFolder } from '../../io/folder.ts';
 import type { PlannedGguf } from '../../planning/gguf/options.ts';
-import { removeSolved, settleSolved } from '../solve/solved-journal.ts';
 import { describeOutput, perWeight } from './describe.ts';
 import { imatrixSources } from './imatrix-sources.ts';
 import type { GgufReport, QuantizeGgufOptions } from './options.ts';
 import { ggufOutputPaths } from './outputs.ts';
 import { canonicalTypes, planType } from './plan-types.ts';
-import { type GgufSolver, openSolver, type SolvedGguf } from './solve/solver.ts';
+import type { GgufSolver, SolvedGguf } from './solve/solver.ts';
 import { valueCount } from './values.ts';
 
 /**
@@ -34,7 +33,7 @@ export async function quantizeGguf(input: string, options: QuantizeGgufOptions):
   await using model = await openGguf(input);
   await using guide = await openGuide(options.imatrix);
   const { imatrix } = guide;
-  await using solver = await openSolver(model, options);
+  await using solver = await solverFor(model, options);
   const planned: PlannedOutput[] = [];
   for (const [index, type] of types.entries()) {
     // Planning waits for little: without a turn of the event loop a signal would not be heard.
@@ -71,6 +70,14 @@ interface PlannedOutput extends Partial<Omit<SolvedGguf, 'plan'>> {
   readonly plan: PlannedGguf;
 }
 
+/** What chooses codes from data is loaded where it is asked for: other runs start sooner and take less memory. */
+async function solverFor(model: GgufModel, options: QuantizeGgufOptions): Promise<GgufSolver | undefined> {
+  const { algorithm, data, statistics, onnx } = options;
+  if ([algorithm, data, statistics, onnx].every((wish) => wish === undefined)) return undefined;
+  const { openSolver } = await import('./solve/solver.ts');
+  return openSolver(model, options);
+}
+
 /** @param planned - gets the plans with solved weights in the place of those without */
 async function solveAndExecute(
   solver: GgufSolver | undefined,
@@ -80,6 +87,7 @@ async function solveAndExecute(
   options: QuantizeGgufOptions,
 ): Promise<ExecutionReport> {
   if (solver === undefined) return execute(model, imatrix, planned, options);
+  const { removeSolved, settleSolved } = await import('../solve/solved-journal.ts');
   await assertMayAppear(model, planned, options);
   for (const { path } of planned) await makeFolder(dirname(path));
   try {
