@@ -1,6 +1,6 @@
 /** AWQ against what it promises: a smaller output error where some inputs carry much more than others, and exact bookkeeping. */
 
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { awq } from '../../src/algorithms/awq.ts';
 import { dequantizeMatrix, type WeightMatrix } from '../../src/algorithms/matrix.ts';
 import { roundToNearest } from '../../src/algorithms/rtn.ts';
@@ -76,10 +76,13 @@ describe('awq', () => {
     const values = Float32Array.from({ length: 400 * INPUTS }, () => random.normal() * 0.05);
     const many: WeightMatrix = { values, outputs: 400, inputs: INPUTS };
     const seen = { ...statistics, gram };
-    const algebra = await wasmAlgebraKernels();
-    expect(algebra).toBeDefined();
+    const kernels = await wasmAlgebraKernels();
+    if (kernels === undefined) return expect.unreachable('this machine runs SIMD');
+    const forms = vi.fn(kernels.quadraticForms);
     const plain = awq([many], seen, GRID, { clip: false });
-    const fast = awq([many], seen, GRID, { clip: false }, undefined, algebra);
+    const fast = awq([many], seen, GRID, { clip: false }, undefined, { ...kernels, quadraticForms: forms });
+    const [judged] = forms.mock.calls[0] ?? [];
+    expect(judged?.length).toBeLessThan(many.values.length);
     expect(fast.alpha).toBe(plain.alpha);
     expect(fast.effective).toEqual(plain.effective);
     const rounded = outputError(many, dequantizeMatrix(roundToNearest(many, GRID)), gram);

@@ -1,45 +1,14 @@
 /** Codes of ggml's types that are chosen with the inputs in view: closer to the layer's output than the encoder's, and real blocks. */
 
 import { describe, expect, test } from 'vitest';
-import { type BlockEncoder, feedBlocks } from '../../src/algorithms/block-feedback.ts';
+import { feedBlocks } from '../../src/algorithms/block-feedback.ts';
 import { layerError } from '../../src/algorithms/linear-algebra.ts';
-import { BLOCK_TYPES, type BlockType, ggmlBytes } from '../../src/core/ggml-types.ts';
+import { blockEncoder } from '../../src/compress/gguf/solve/encoder.ts';
+import { type BlockType, ggmlBytes } from '../../src/core/ggml-types.ts';
 import { selectKernels } from '../../src/kernels/index.ts';
-import { codeLayout, replaceCodes } from '../../src/numerics/ggml-codes.ts';
-import { unitCodes } from '../../src/numerics/ggml-units.ts';
 import { correlatedProblem } from './gptq-reference.ts';
 
-async function encoderOf(type: BlockType): Promise<BlockEncoder> {
-  const kernels = await selectKernels();
-  await kernels.prepareBlocks(type);
-  const { size, bytes, importance } = BLOCK_TYPES[type];
-  const layout = codeLayout(type);
-  const decode = (blocks: Uint8Array): Float32Array => {
-    const target = new Float32Array((blocks.length / bytes) * size);
-    kernels.dequantizeBlocks(type, blocks, target);
-    return target;
-  };
-  return {
-    blockSize: size,
-    blockBytes: bytes,
-    importance,
-    encode(values, inputs, weights) {
-      const target = new Uint8Array(ggmlBytes(type, values.length));
-      kernels.quantizeBlocks(type, values, inputs, weights, target);
-      return target;
-    },
-    decode,
-    units: unitCodes(type, decode),
-    codes:
-      layout === undefined || layout.levels !== undefined
-        ? undefined
-        : {
-            top: layout.top,
-            group: layout.group,
-            replace: (blocks, codes) => replaceCodes(type, blocks, codes),
-          },
-  };
-}
+const encoderOf = async (type: BlockType) => blockEncoder(type, await selectKernels());
 
 const shared = correlatedProblem(4, 512, 600);
 
